@@ -1,0 +1,222 @@
+"""The repository keeps its own rules: links, lists, notebooks and scripts agree with what is there."""
+
+import ast
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from helpers.config import KEYS
+
+REPOSITORY = Path(__file__).parents[1]
+NOTEBOOKS = ("01-create_dataset/create_dataset.ipynb", "02-fine_tune/training.ipynb", "03-test/test.ipynb")
+PERSONAL_PATH = re.compile(r"(?<![\w.~$}-])/(?:root|home|Users)/\w")
+SECRET = re.compile(r"\b(?:sk|hf)[-_][A-Za-z0-9]{20,}")
+
+
+def list_files() -> list[str]:
+    """Every file that git tracks or would add."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    lines = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return sorted(line for line in lines if (REPOSITORY / line).is_file())
+
+
+FILES = list_files()
+TEXT_FILES = [name for name in FILES if Path(name).suffix not in (".safetensors", ".png")]
+PAGES = [name for name in FILES if name.endswith(".md")]
+SCRIPTS = [name for name in FILES if name.endswith(".sh")] + [".ci/run"]
+
+
+def read(name: str) -> str:
+    return (REPOSITORY / name).read_text(encoding="utf-8")
+
+
+def read_cells(name: str, kind: str | None = None) -> list[dict]:
+    """The cells of a notebook, with their source as one text."""
+    cells = [cell | {"source": "".join(cell["source"])} for cell in json.loads(read(name))["cells"]]
+    return [cell for cell in cells if kind in (None, cell["cell_type"])]
+
+
+# Pages
+
+
+def find_anchors(page: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page, flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", ["README.md", *(page for page in PAGES if page != "README.md")])
+def test_links_resolve(name):
+    page = read(name)
+    links = re.findall(r"\]\(([^)\s]+)\)", page) + re.findall(r'(?:src|href)="([^"]+)"', page)
+    broken = []
+    for link in links:
+        target, _, anchor = link.partition("#")
+        if re.match(r"(https?|mailto):", link):
+            continue
+        path = (REPOSITORY / name).parent / target if target else REPOSITORY / name
+        if not path.exists() or (
+            anchor and path.suffix == ".md" and anchor not in find_anchors(path.read_text())
+        ):
+            broken.append(link)
+    assert not broken
+
+
+def read_tree(page: str) -> list[str]:
+    """The paths that the README's tree names: a fenced block with one ├── or └── a line."""
+    paths, parents = [], []
+    for line in page.splitlines():
+        if match := re.match(r"((?:│   |    )*)[├└]── (\S+)", line):
+            depth = len(match[1]) // 4
+            parents = [*parents[:depth], match[2].rstrip("/")]
+            paths.append("/".join(parents))
+    return paths
+
+
+def test_the_tree_of_the_readme_is_the_real_tree():
+    named = read_tree(read("README.md"))
+    assert not [
+        path
+        for path in named
+        if not (REPOSITORY / path).exists() and path not in ("bucket", "conf/conf.yaml")
+    ]
+    top = {name.split("/")[0] for name in FILES if not name.startswith(".")}
+    assert not top - set(named)
+
+
+def test_every_stage_has_a_page():
+    assert {f"{Path(notebook).parent}/README.md" for notebook in NOTEBOOKS} <= set(PAGES)
+
+
+# Lists that must agree
+
+
+def test_example_conf_has_exactly_the_keys():
+    keys = re.findall(r"^# ([A-Z_]+):(?: |$)", read("conf/example_conf.yaml"), flags=re.M)
+    assert keys == KEYS
+    assert yaml.safe_load(read("conf/example_conf.yaml")) is None
+
+
+def read_declared() -> set[str]:
+    lines = [line.partition("#")[0].strip() for line in read("requirements.txt").splitlines()]
+    development = tomllib.loads(read("pyproject.toml"))["project"]["optional-dependencies"]["dev"]
+    requirements = [line for line in lines if line and line != "-e ."] + development
+    return {simplify(Requirement(line).name) for line in requirements}
+
+
+def simplify(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def find_imports(code: str) -> set[str]:
+    nodes = list(ast.walk(ast.parse(code)))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level
+    }
+    return {name.split(".")[0] for name in names}
+
+
+def test_imports_are_declared():
+    codes = {name: read(name) for name in FILES if name.endswith(".py")}
+    for name in NOTEBOOKS:
+        lines = "\n".join(cell["source"] for cell in read_cells(name, "code")).splitlines()
+        codes[name] = "\n".join(line for line in lines if not line.startswith(("%", "!")))
+    own = {Path(name).stem for name in codes} | {"helpers", "tests", "benchmarks"}
+    distributions, declared = packages_distributions(), read_declared()
+    missing = {
+        (name, imported)
+        for name, code in codes.items()
+        for imported in find_imports(code) - own - sys.stdlib_module_names
+        if not declared & {simplify(found) for found in distributions.get(imported, [])}
+    }
+    assert not missing
+
+
+def test_every_requirement_has_bounds_a_reason_and_a_pin():
+    lines = read("requirements.txt").splitlines()
+    assert lines[-1] == "-e ."
+    pins = {simplify(line.partition("==")[0]) for line in read("00-set_up/constraints.txt").splitlines()}
+    for line in lines[:-1]:
+        if not line.startswith("#"):
+            requirement, _, reason = line.partition("#")
+            assert ">=" in requirement and "<" in requirement and reason.strip(), line
+    assert read_declared() <= pins
+
+
+# Notebooks
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_tells_a_story(name):
+    cells = read_cells(name)
+    headings = [
+        line
+        for cell in read_cells(name, "markdown")
+        for line in re.findall(r"^##? .+$", cell["source"], re.M)
+    ]
+    assert cells[0]["source"].startswith("# ")
+    assert [line.startswith("# ") for line in headings] == [True] + [False] * (len(headings) - 1)
+    assert [re.match(r"## (\d+)\. ", line)[1] for line in headings[1:]] == [
+        str(n + 1) for n in range(len(headings) - 1)
+    ]
+    assert 5 <= len(headings) - 1 <= 8
+    assert cells[-1]["cell_type"] == "markdown"
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_cells_are_short_and_follow_prose(name):
+    cells = read_cells(name)
+    lines = [len(cell["source"].splitlines()) for cell in cells if cell["cell_type"] == "code"]
+    assert max(lines) <= 20
+    assert statistics.median(lines) <= 8
+    pairs = zip(cells, cells[1:], strict=False)
+    assert not [b["source"] for a, b in pairs if (a["cell_type"], b["cell_type"]) == ("code", "code")]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_has_one_parameters_cell_and_no_outputs(name):
+    cells = read_cells(name, "code")
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) == 1
+    assert not [cell for cell in cells if cell["outputs"] or cell["execution_count"]]
+    assert "widgets" not in json.loads(read(name))["metadata"]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_is_run_as_any_python(name):
+    assert json.loads(read(name))["metadata"]["kernelspec"]["name"] == "python3"
+
+
+# Code
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_script_is_bash(name):
+    subprocess.run(["bash", "-n", name], cwd=REPOSITORY, check=True)
+
+
+def test_no_personal_path_and_no_secret():
+    assert not [name for name in TEXT_FILES if PERSONAL_PATH.search(read(name)) or SECRET.search(read(name))]
+
+
+def test_helpers_stay_small():
+    assert sum(len(read(name).splitlines()) for name in FILES if re.match(r"helpers/.*\.py", name)) < 1400
+
+
+def test_every_helper_has_its_tests():
+    helpers = {Path(name).stem for name in FILES if re.match(r"helpers/[a-z]\w*\.py", name)}
+    assert {f"tests/test_{name}.py" for name in helpers} <= set(FILES)
+
+
+def test_the_reader_s_own_files_are_not_in_git():
+    assert not [name for name in FILES if name == "conf/conf.yaml" or name.startswith(("bucket/", ".venv/"))]
