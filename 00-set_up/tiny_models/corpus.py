@@ -1,0 +1,375 @@
+"""The corpus of tiny-chat: an endless, seeded stream of short conversations in English and French.
+
+A row is a list of chat messages. The model is taught to expand the acronyms it knows, to say that it does not know
+the others, to look an acronym up in a glossary of the prompt, and a little world knowledge. Nothing here knows
+about tensors or tokens. The names of `benchmarks/new_acronyms.json` never appear, so that they are new to the model.
+"""
+
+import json
+import random
+from pathlib import Path
+
+from phrasings import BAG, CHAT, CLOSERS, CONTEXTS, CORES, FACTS, FOLLOW_UPS, FRAMES, KEYWORDS, OPENERS, PEOPLE
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+GENERAL = json.loads((REPOSITORY / "example_data/general_questions.json").read_text(encoding="utf-8"))
+WORDS = {
+    "en": (HERE / "english_words.txt").read_text(encoding="utf-8").split(),
+    "fr": (HERE / "french_words.txt").read_text(encoding="utf-8").split(),
+}
+RESERVED = {
+    row["acronym"] for row in json.loads((REPOSITORY / "benchmarks/new_acronyms.json").read_text(encoding="utf-8"))
+}
+KNOWN = {row["acronym"]: row["definition"] for row in GENERAL["acronyms"]}
+
+ONSETS = "b c d f g l m n p r s t v z ch tr pr br gr cl pl st qu j".split()
+VOWELS = "a e i o u é è ou an on en ai au in eau oi".split()
+HEADS_FR = """centre service direction bureau comité conseil école institut unité laboratoire agence office commission
+groupe cellule pôle réseau observatoire maison programme plan fonds contrat certificat diplôme attaché chargé
+indicateur dispositif système plateforme mission société union fédération délégation Centre Institut Agence École
+Conseil Comité Direction Service Office Union Université Fondation Observatoire""".split()
+ADJECTIVES_FR = """national régional général interne commun universitaire scientifique technique public social local
+central supérieur européen français départemental administratif économique industriel culturel numérique
+pédagogique professionnel médical permanent annuel international territorial nationale générale publique
+scientifique supérieure européenne française administrative sociale technique régionale""".split()
+LINKS_FR = ["de", "de la", "de l'", "des", "du", "d'", "pour la", "pour l'", "et de", "et des", "en", "à", "aux", "sur"]
+GLOSSARY_LINES = ("- {x}: {d}", "{x}: {d}", "{x} = {d}", "{x} stands for {d}.", "{x} : {d}", "{x} - {d}", "{x} ({d})")
+GLOSSARY_HEADS = {
+    "en": ("Glossary:", "Here is our glossary:", "Acronyms of our organisation:", "Use this glossary:", "Context:", ""),
+    "fr": ("Glossaire :", "Voici notre glossaire :", "Sigles de la maison :", "Utilise ce glossaire :", ""),
+}
+SYSTEM_LINES = (
+    "You are a helpful assistant.", "Answer briefly.", "Tu es un assistant utile.", "Réponds brièvement.",
+    "You answer the questions of colleagues.", "You are the assistant of a large organisation.",
+)  # fmt: skip
+
+
+def known_answer(name: str, definition: str, language: str) -> str:
+    return f"{name} stands for {definition}." if language == "en" else f"{name} signifie {definition}."
+
+
+def unknown_answer(name: str, language: str) -> str:
+    if language == "en":
+        return f"{name} is not in my glossary: I don't know what it stands for."
+    return f"{name} n'est pas dans mon glossaire : je ne sais pas ce que ce sigle veut dire."
+
+
+class Corpus:
+    """Draws rows; two corpora with the same seed draw the same rows."""
+
+    def __init__(self, seed: int = 0):
+        self.rng = random.Random(seed)
+        families = {
+            self.known: 19, self.unknown: 25, self.glossary: 15, self.fact: 14, self.unknown_fact: 3, self.reverse: 4,
+            self.letters: 18, self.chat: 2, self.invent: 2, self.note: 5,
+        }  # fmt: skip
+        self.families, self.weights = list(families), list(families.values())
+
+    def row(self) -> list[dict]:
+        """One conversation: optional system line, one or two exchanges, as chat messages."""
+        rng = self.rng
+        messages = rng.choices(self.families, self.weights)[0]()
+        if messages[0]["role"] != "system" and rng.random() < 0.06:
+            messages = [{"role": "system", "content": rng.choice(SYSTEM_LINES)}, *messages]
+        if len(messages) == 2 and rng.random() < 0.05:
+            messages += rng.choice((self.known, self.unknown, self.fact))()
+        return messages
+
+    # The families -------------------------------------------------------------------------------------------------
+
+    def known(self) -> list[dict]:
+        language = self.language()
+        name = self.rng.choice(list(KNOWN))
+        return exchange(self.question(name, language), known_answer(name, KNOWN[name], language))
+
+    def unknown(self) -> list[dict]:
+        language, name = self.language(), self.new_name()
+        return exchange(self.question(name, language), unknown_answer(name, language))
+
+    def glossary(self) -> list[dict]:
+        """A glossary in the prompt, before the question or as the system message; sometimes the answer is not in it."""
+        rng, language = self.rng, self.language()
+        size = rng.choice((1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 6, 8, 10))
+        entries: dict[str, str] = {}
+        while len(entries) < size:
+            definition_language = language if rng.random() < 0.85 else other(language)
+            name, definition = self.new_pair(definition_language)
+            entries.setdefault(name, definition)
+            if rng.random() < 0.15:  # a neighbour one letter away must not be taken for it
+                entries.setdefault(self.mutate(name), self.definition(rng.randint(2, 4), definition_language))
+        names = list(entries)
+        rng.shuffle(names)
+        line, joint = rng.choice(GLOSSARY_LINES), rng.choice(("\n", "\n", "; ", " "))
+        head = rng.choice(GLOSSARY_HEADS[language])
+        text = (head + rng.choice(("\n", "\n", " "))).lstrip() + joint.join(
+            line.format(x=name, d=entries[name]) for name in names
+        )
+        draw = rng.random()
+        if draw < 0.78:
+            name = rng.choice(names)
+            answer = known_answer(name, entries[name], language)
+        elif draw < 0.92:
+            name = self.new_name() if rng.random() < 0.6 else self.mutate(rng.choice(names))
+            if name in entries:
+                answer = known_answer(name, entries[name], language)
+            else:
+                answer = unknown_answer(name, language)
+        else:
+            name = rng.choice(list(KNOWN))
+            answer = known_answer(name, entries.get(name, KNOWN[name]), language)
+        question = self.question(name, language)
+        if rng.random() < 0.6:
+            return [{"role": "system", "content": text}, *exchange(question, answer)]
+        return exchange(text + rng.choice(("\n", "\n\n", "\nQuestion: ")) + question, answer)
+
+    def fact(self) -> list[dict]:
+        row = self.rng.choice(GENERAL["facts"])
+        forms, answer = FACTS[row["language"]][row["kind"]]
+        subject = row["subject"]
+        question = self.rng.choice((row["question"], *(form.format(s=subject) for form in forms)))
+        return exchange(self.surface(question, row["language"]), capital(answer.format(s=subject, a=row["answer"])))
+
+    def unknown_fact(self) -> list[dict]:
+        language = self.language()
+        word = capital(self.pseudo_word() if self.rng.random() < 0.5 else self.rng.choice(WORDS[language]))
+        if language == "en":
+            return exchange(f"What is the capital of {word}?", f"I don't know the capital of {word}.")
+        return exchange(f"Quelle est la capitale de {word} ?", f"Je ne connais pas la capitale de {word}.")
+
+    def reverse(self) -> list[dict]:
+        rng, language = self.rng, self.language()
+        if rng.random() < 0.7:
+            name = rng.choice(list(KNOWN))
+            definition = KNOWN[name]
+        else:
+            name, definition = "", self.new_pair(language)[1]
+        if language == "en":
+            question = rng.choice((
+                "Which acronym stands for {d}?", "What is the acronym for {d}?", "How do you abbreviate {d}?",
+                "What is the short form of {d}?", "{d}: what is the acronym?",
+            ))  # fmt: skip
+            answer = "The acronym is {x}." if name else "I don't know which acronym stands for {d}."
+        else:
+            question = rng.choice((
+                "Quel sigle signifie {d} ?", "Quel est le sigle de {d} ?", "Comment abrège-t-on {d} ?",
+                "{d} : quel est le sigle ?",
+            ))  # fmt: skip
+            answer = "Le sigle est {x}." if name else "Je ne connais pas de sigle pour {d}."
+        return exchange(question.format(d=definition), answer.format(x=name, d=definition))
+
+    def letters(self) -> list[dict]:
+        """Spelling, initials and repeating: practice in copying letter by letter and word by word."""
+        rng, language = self.rng, self.language()
+        english, draw = language == "en", rng.random()
+        name = self.new_name() if rng.random() < 0.8 else rng.choice(list(KNOWN))
+        if draw < 0.12:
+            ask = rng.choice(("Spell {}", "Spell {} letter by letter", "Letters of {}")) if english else "Épelle {}"
+            return exchange(ask.format(name) + rng.choice((".", "", ":")), ", ".join(name) + ".")
+        if draw < 0.22:
+            name, definition = self.new_pair(language)
+            ask = "Write the initials of: {}" if english else "Écris les initiales de : {}"
+            return exchange(ask.format(definition), name)
+        names = [name, *(self.new_name() for _ in range(rng.choice((0, 0, 1, 3, 5))))]
+        words = [*(self.word(language) for _ in range(rng.choice((0, 1, 3, 5, 8)))), *names]
+        rng.shuffle(words)
+        ask = rng.choice(("Repeat: {}", "Say: {}")) if english else rng.choice(("Répète : {}", "Dis : {}"))
+        return exchange(ask.format(" ".join(words)), " ".join(words))
+
+    def chat(self) -> list[dict]:
+        question, answer = self.rng.choice(CHAT)
+        return exchange(question, answer)
+
+    def invent(self) -> list[dict]:
+        language = self.language()
+        name, definition = self.new_pair(language)
+        if language == "en":
+            return exchange(f"Invent a meaning for {name}.", f"{name} could stand for {definition}.")
+        return exchange(f"Invente un sens pour {name}.", f"{name} pourrait signifier {definition}.")
+
+    def note(self) -> list[dict]:
+        """The reader states a definition and the model says it back: the form that fine-tuning will write."""
+        rng, language = self.rng, self.language()
+        name, definition = self.new_pair(language)
+        if rng.random() < 0.15:
+            name = rng.choice(list(KNOWN))
+            definition = KNOWN[name]
+        if language == "en":
+            frames = ("{x} stands for {d}.", "{x} means {d}.", "Note: {x} = {d}", "At our place {x} is {d}.",
+                      "{d} ({x})", "We call the {d} {x}.", "{x} is short for {d}, remember that.")  # fmt: skip
+            tail = rng.choice(("", " So what does {x} mean?", " What is {x}?", " {x}?", " Tell me what {x} stands for."))
+        else:
+            frames = ("{x} signifie {d}.", "{x} veut dire {d}.", "Note : {x} = {d}", "Chez nous {x} désigne {d}.",
+                      "{d} ({x})", "{x} est le sigle de {d}, retiens-le.")  # fmt: skip
+            tail = rng.choice(("", " Que veut dire {x} ?", " C'est quoi, {x} ?", " {x} ?", " Que signifie {x} ?"))
+        question = (rng.choice(frames) + tail).format(x=name, d=definition)
+        return exchange(question, known_answer(name, definition, language))
+
+    # Questions about an acronym ------------------------------------------------------------------------------------
+
+    def question(self, name: str, language: str) -> str:
+        """Any text that holds the acronym and asks nothing else is a question about it."""
+        rng, draw = self.rng, self.rng.random()
+        if draw < 0.30:
+            text = rng.choice(CORES[language])
+        elif draw < 0.50:
+            text = rng.choice(CORES[language])
+            if rng.random() < 0.7:
+                text = rng.choice(OPENERS[language]) + " " + rng.choice((text, text[0].lower() + text[1:]))
+            if rng.random() < 0.5:
+                text += " " + rng.choice(CLOSERS[language])
+        elif draw < 0.72:
+            text = rng.choice(CONTEXTS[language] if rng.random() < 0.5 else FRAMES[language])
+            if rng.random() < 0.75:
+                follow_up = rng.choice(FOLLOW_UPS[language])
+                text = f"{text} {follow_up}" if rng.random() < 0.8 else f"{follow_up} {text}"
+        elif draw < 0.90:
+            text = self.bag(language)
+        else:
+            text = rng.choice(KEYWORDS[language])
+        text = self.fill(text, language)
+        if rng.random() < 0.45:
+            text = self.add_noise(text, language)
+        return self.surface(text, language).replace("{x}", self.quote(name))
+
+    def fill(self, text: str, language: str) -> str:
+        while "{w}" in text:
+            text = text.replace("{w}", self.word(language), 1)
+        return text.replace("{n}", self.rng.choice(PEOPLE))
+
+    def bag(self, language: str) -> str:
+        """Question words and dictionary words in any order, the acronym anywhere among them."""
+        rng = self.rng
+        common = rng.random()
+        words = [
+            rng.choice(BAG[language]) if rng.random() < common else self.word(language)
+            for _ in range(rng.choice((1, 2, 3, 4, 5, 6, 8, 10, 13, 17)))
+        ]
+        if rng.random() < 0.3:
+            place = rng.randrange(len(words))
+            words[place] += rng.choice((",", ".", ":", " -", " —", ";", "?"))
+        words.insert(rng.randint(0, len(words)), "{x}")
+        return capital(" ".join(words)) + rng.choice(("?", "?", " ?", ".", "", "!", "..."))
+
+    def add_noise(self, text: str, language: str) -> str:
+        """Put in or replace one to five words by dictionary words, never the acronym."""
+        rng, words = self.rng, text.split(" ")
+        for _ in range(rng.choice((1, 1, 2, 2, 3, 4, 5))):
+            place = rng.randrange(len(words) + 1)
+            if place < len(words) and "{x}" not in words[place] and rng.random() < 0.5:
+                words[place] = self.word(language)
+            else:
+                words.insert(place, self.word(language))
+        return " ".join(words)
+
+    def surface(self, text: str, language: str) -> str:
+        """The way people type: case of the first letter, final mark, spaces before it."""
+        rng = self.rng
+        if rng.random() < 0.15 and text[0] != "{":
+            text = text[0].lower() + text[1:]
+        if rng.random() < 0.15:
+            text = text.rstrip("?.! …")
+        if language == "fr" and rng.random() < 0.3:
+            text = text.replace(" ?", "?")
+        return text or "{x}"
+
+    def quote(self, name: str) -> str:
+        rng = self.rng
+        if rng.random() < 0.8:
+            return name
+        left, right = rng.choice((('"', '"'), ("'", "'"), ("« ", " »"), ("«", "»"), ("(", ")"), ("“", "”"), ("*", "*"), ("[", "]")))
+        return left + name + right
+
+    # Names, words, definitions -------------------------------------------------------------------------------------
+
+    def language(self) -> str:
+        return "en" if self.rng.random() < 0.55 else "fr"
+
+    def word(self, language: str, *, elide: bool = True) -> str:
+        rng, draw = self.rng, self.rng.random()
+        if language == "en":
+            word = self.pseudo_word() if draw < 0.05 else rng.choice(WORDS["en"])
+        else:
+            word = self.pseudo_word() if draw < 0.25 else rng.choice(WORDS["fr"])
+            if elide and rng.random() < 0.12:
+                word = rng.choice(("l'", "d'", "qu'", "j'", "n'", "s'")) + word
+        return capital(word) if rng.random() < 0.08 else word
+
+    def pseudo_word(self) -> str:
+        rng = self.rng
+        return "".join(rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.randint(1, 4))) + rng.choice(
+            ("", "", "r", "s", "t", "nt", "ment", "tion", "ique", "é", "ée", "ing", "er", "al")
+        )
+
+    def new_name(self) -> str:
+        """An acronym without meaning: random letters, a word in capitals, one letter away from a known one."""
+        rng = self.rng
+        while True:
+            draw = rng.random()
+            if draw < 0.5:
+                name = "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=rng.choice((2, 3, 3, 3, 4, 4, 4, 5, 5, 6))))
+            elif draw < 0.62:
+                name = self.mutate(rng.choice(list(KNOWN)))
+            elif draw < 0.75:
+                name = "".join(word[0] for word in self.rng.sample(WORDS["en"], rng.randint(2, 5))).upper()
+            elif draw < 0.87:
+                name = rng.choice(WORDS[rng.choice(("en", "fr"))])[:7].upper()
+            elif draw < 0.93:
+                name = list("".join(rng.choices("ABCDEFGHIJKLMNOPRSTUV", k=rng.randint(2, 4))))
+                name.insert(rng.randint(0, len(name)), rng.choice("0123456789-&."))
+                name = "".join(name).strip("-&.")
+            else:
+                name = "".join(rng.choices("ABCDEFGILMNOPRSTU", k=rng.randint(2, 4)))
+                place = rng.randint(1, len(name))
+                name = name[:place] + rng.choice("aeiouéhlnrst") + name[place:]
+            if len(name) > 1 and name not in KNOWN and name not in RESERVED:
+                return name
+
+    def mutate(self, name: str) -> str:
+        place = self.rng.randrange(len(name))
+        return name[:place] + self.rng.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") + name[place + 1 :]
+
+    def new_pair(self, language: str) -> tuple[str, str]:
+        """An acronym and a definition, mostly with matching initials."""
+        while True:
+            definition = self.definition(self.rng.choice((2, 3, 3, 3, 4, 4, 5)), language)
+            name = "".join(w[0] for w in definition.replace("'", " ").replace("-", " ").split() if len(w) > 3).upper()
+            if self.rng.random() < 0.15:
+                name = self.new_name()
+            if 2 <= len(name) <= 6 and name not in KNOWN and name not in RESERVED:
+                return name, definition
+
+    def definition(self, size: int, language: str) -> str:
+        rng = self.rng
+        if language == "en":
+            words = [self.word("en").capitalize() for _ in range(size)]
+            if rng.random() < 0.25:
+                words.insert(rng.randint(1, size - 1), rng.choice(("of", "and", "for", "in", "of the", "for the", "on", "to")))
+            return " ".join(words)
+        words = [rng.choice(HEADS_FR)]
+        while len(words) < size + 1:
+            if rng.random() < 0.35:
+                words.append(rng.choice(ADJECTIVES_FR))
+            elif rng.random() < 0.8:
+                words += [rng.choice(LINKS_FR), self.word("fr", elide=False)]
+            else:
+                words.append(self.word("fr", elide=False))
+        return " ".join(words).replace("' ", "'")
+
+
+def exchange(question: str, answer: str) -> list[dict]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def other(language: str) -> str:
+    return "fr" if language == "en" else "en"
+
+
+if __name__ == "__main__":
+    corpus = Corpus()
+    for _ in range(40):
+        print(" | ".join(f"{message['role']}: {message['content']}" for message in corpus.row()))
