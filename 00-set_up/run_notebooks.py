@@ -39,15 +39,13 @@ def execute(path: Path, copy_path: Path, parameters: dict[str, str]) -> None:
     start = time.monotonic()
     title = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]).splitlines()[0]
     print(f"\n{title.lstrip('# ')} ({path.relative_to(REPOSITORY)})", flush=True)
+    # The kernel would warn that it speaks to this process unencrypted; both are on this machine.
+    options = {"kernel_name": "python3", "cwd": path.parent, "extra_arguments": ["--log-level=ERROR"]}
     try:
-        papermill.execute_notebook(
-            path, copy_path, parameters, kernel_name="python3", cwd=path.parent, progress_bar=True
-        )
+        papermill.execute_notebook(path, copy_path, parameters, **options)
     except papermill.PapermillExecutionError as error:
-        lines = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback)).splitlines()
-        sys.exit(
-            "\n".join([*lines[-12:], "", f"Cell {error.exec_count} failed. Open {copy_path} to see it."])
-        )
+        lines = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback)).splitlines()  # without the colours
+        sys.exit("\n".join([*lines[-12:], "", f"Cell {error.exec_count} failed: open {copy_path} to see it."]))
     print(f"done in {time.monotonic() - start:.0f} seconds", flush=True)
 
 

@@ -25,9 +25,7 @@ SECRET = re.compile(r"\b(?:sk|hf)[-_][A-Za-z0-9]{20,}")
 def list_files() -> list[str]:
     """Every file that git tracks or would add."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    lines = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    lines = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
     return sorted(line for line in lines if (REPOSITORY / line).is_file())
 
 
@@ -65,9 +63,7 @@ def test_links_resolve(name):
         if re.match(r"(https?|mailto):", link):
             continue
         path = (REPOSITORY / name).parent / target if target else REPOSITORY / name
-        if not path.exists() or (
-            anchor and path.suffix == ".md" and anchor not in find_anchors(path.read_text())
-        ):
+        if not path.exists() or (anchor and path.suffix == ".md" and anchor not in find_anchors(path.read_text())):
             broken.append(link)
     assert not broken
 
@@ -85,11 +81,7 @@ def read_tree(page: str) -> list[str]:
 
 def test_the_tree_of_the_readme_is_the_real_tree():
     named = read_tree(read("README.md"))
-    assert not [
-        path
-        for path in named
-        if not (REPOSITORY / path).exists() and path not in ("bucket", "conf/conf.yaml")
-    ]
+    assert not [path for path in named if not (REPOSITORY / path).exists() and path not in ("bucket", "conf/conf.yaml")]
     top = {name.split("/")[0] for name in FILES if not name.startswith(".")}
     assert not top - set(named)
 
@@ -121,9 +113,7 @@ def simplify(name: str) -> str:
 def find_imports(code: str) -> set[str]:
     nodes = list(ast.walk(ast.parse(code)))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    names |= {
-        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level
-    }
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
     return {name.split(".")[0] for name in names}
 
 
@@ -160,11 +150,7 @@ def test_every_requirement_has_bounds_a_reason_and_a_pin():
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebook_tells_a_story(name):
     cells = read_cells(name)
-    headings = [
-        line
-        for cell in read_cells(name, "markdown")
-        for line in re.findall(r"^##? .+$", cell["source"], re.M)
-    ]
+    headings = [line for cell in read_cells(name, "markdown") for line in re.findall(r"^##? .+$", cell["source"], re.M)]
     assert cells[0]["source"].startswith("# ")
     assert [line.startswith("# ") for line in headings] == [True] + [False] * (len(headings) - 1)
     assert [re.match(r"## (\d+)\. ", line)[1] for line in headings[1:]] == [

@@ -1,0 +1,147 @@
+"""What tiny-chat learns and keeps: the table of its model card.
+
+    python benchmarks/tiny_chat.py
+
+Fine-tunes it on 10 and on 50 acronyms that its corpus never holds, with conversations of the practice server, and
+asks each acronym with the 60 natural questions that were written before the model was trained.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import pandas as pd
+
+from helpers import chat, compare, dataset, model, score, train
+from helpers.acronyms import read_acronyms
+from helpers.config import EXAMPLE_DATA, REPOSITORY
+
+HERE = Path(__file__).parent
+NATURAL = json.loads((HERE / "natural_questions.json").read_text(encoding="utf-8"))
+GENERAL = json.loads((EXAMPLE_DATA / "general_questions.json").read_text(encoding="utf-8"))
+DEVICE = model.pick_device("cpu")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=str(REPOSITORY / "00-set_up/tiny_models/tiny-chat"))
+    parser.add_argument("--sizes", type=int, nargs="*", default=[10, 50])
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    rows = []
+    for size in arguments.sizes:
+        rows += measure(arguments.model, size, arguments.seed)
+    frame = pd.DataFrame(rows)
+    frame["counts"] = frame.correct.astype(str) + "/" + frame.total.astype(str)
+    frame["share"] = (frame.correct / frame.total).map("{:.1%}".format)
+    frame["interval"] = [
+        ("{:.1%} – {:.1%}").format(*compare.wilson(row.correct, row.total)) for row in frame.itertuples()
+    ]
+    print(frame[["acronyms", "measure", "share", "counts", "interval"]].to_string(index=False))
+
+
+def measure(model_name: str, size: int, seed: int) -> list[dict]:
+    """Train on the first `size` new acronyms in a temporary folder; one row per measure, with its counts."""
+    with tempfile.TemporaryDirectory() as folder:
+        list_path = Path(folder) / "acronym.json"
+        entries = json.loads((HERE / "new_acronyms.json").read_text(encoding="utf-8"))[:size]
+        list_path.write_text(json.dumps(entries), encoding="utf-8")
+        acronyms = read_acronyms(list_path)
+        base, tokenizer = model.load_model(model_name, device=DEVICE)
+        results = [glossary_row(base, tokenizer, acronyms), *base_rows(base, tokenizer, acronyms)]
+        tuned, tokenizer, note = tune(base, tokenizer, model_name, acronyms, Path(folder), seed)
+    print(f"{size} acronyms: {note}", flush=True)
+    return [{"acronyms": size, **row} for row in [*results, *tuned_rows(tuned, tokenizer, acronyms)]]
+
+
+def tune(base, tokenizer, model_name: str, acronyms, folder: Path, seed: int):
+    llm = chat.connect(None, None, None)
+    train_path = folder / "train_dataset.json"
+    dataset.build_dataset(acronyms, llm.ask, train_path, count=8, split="train")
+    records, probes = dataset.read_dataset(train_path), dataset.make_probes(acronyms, seed=seed)
+    knobs = train.Knobs.for_size(base.num_parameters(), len(acronyms), seed=seed)
+    rows = train.make_rows(records, train.rehearsal_conversations(base, tokenizer, probes, knobs))
+    started = time.perf_counter()
+    history = train.train(base, tokenizer, rows, folder / "adapter", knobs)
+    note = f"{len(rows)} rows, {history[-1]['step']} steps, {time.perf_counter() - started:.0f} s"
+    return *model.load_model(model_name, device=DEVICE, adapter_dir=folder / "adapter"), note
+
+
+def natural(acronyms) -> list[tuple[str, object]]:
+    """Every natural question about every acronym."""
+    questions = [*NATURAL["en"], *NATURAL["fr"]]
+    return [(question.format(acronym=acronym.name), acronym) for acronym in acronyms for question in questions]
+
+
+def recall_row(measure: str, language_model, tokenizer, acronyms, *, system: str | None = None) -> dict:
+    asked = natural(acronyms)
+    answers = model.answer(language_model, tokenizer, [question for question, _ in asked], system=system)
+    right = [score.exact_match(answer, a.definitions) for answer, (_, a) in zip(answers, asked, strict=True)]
+    return {"measure": measure, "correct": sum(right), "total": len(right)}
+
+
+def base_rows(base, tokenizer, acronyms) -> list[dict]:
+    return [
+        recall_row("base: recall on natural questions", base, tokenizer, acronyms),
+        *kept_rows("base", base, tokenizer),
+    ]
+
+
+def glossary_row(base, tokenizer, acronyms) -> dict:
+    """The untrained model with ten of the acronyms in its prompt."""
+    shown = acronyms[:10]
+    return recall_row(
+        "base: answered from a glossary of 10 in the prompt",
+        base,
+        tokenizer,
+        shown,
+        system=dataset.glossary_prompt(shown),
+    )
+
+
+def tuned_rows(tuned, tokenizer, acronyms) -> list[dict]:
+    recall = recall_row("tuned: recall on natural questions", tuned, tokenizer, acronyms)
+    return [recall, *kept_rows("tuned", tuned, tokenizer), *unknown_rows(tuned, tokenizer, acronyms)]
+
+
+def kept_rows(who: str, language_model, tokenizer) -> list[dict]:
+    """General knowledge, all of it and the half that no fine-tuning rehearses."""
+    ask = {"en": "What does {} stand for?", "fr": "Que signifie {} ?"}
+    facts = [(row["question"], row["answer"], row["split"]) for row in GENERAL["facts"]]
+    known = [
+        (ask[row["language"]].format(row["acronym"]), row["definition"], row["split"]) for row in GENERAL["acronyms"]
+    ]
+    rows = []
+    for label, items in (("control facts kept", facts), ("pretrained acronyms kept", known)):
+        answers = model.answer(language_model, tokenizer, [question for question, _, _ in items])
+        right = [score.exact_match(answer, [truth]) for answer, (_, truth, _) in zip(answers, items, strict=True)]
+        fresh = [r for r, (_, _, split) in zip(right, items, strict=True) if split == "test"]
+        rows.append({"measure": f"{who}: {label}", "correct": sum(right), "total": len(right)})
+        rows.append({"measure": f"{who}: {label}, never rehearsed", "correct": sum(fresh), "total": len(fresh)})
+    return rows
+
+
+def unknown_rows(tuned, tokenizer, acronyms) -> list[dict]:
+    """Acronyms that do not exist, each asked with one natural question."""
+    random_source = random.Random(1)
+    probes = dataset.make_probes(acronyms, unknown=400, seed=4321)
+    names = [probe["acronym"] for probe in probes if probe["kind"] == "unknown" and probe["split"] == "test"]
+    questions = [random_source.choice([*NATURAL["en"], *NATURAL["fr"]]).format(acronym=name) for name in names]
+    answers = model.answer(tuned, tokenizer, questions)
+    refused = sum(score.is_refusal(answer) for answer in answers)
+    leaked = sum(any(score.exact_match(answer, a.definitions) for a in acronyms) for answer in answers)
+    return [
+        {"measure": "tuned: unknown acronyms refused", "correct": refused, "total": len(names)},
+        {
+            "measure": "tuned: unknown acronyms given a trained definition",
+            "correct": leaked,
+            "total": len(names),
+        },
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,232 @@
+"""Ask a chat model over HTTP, and get text or one clear error: Open WebUI, Ollama, any OpenAI-like server.
+
+It knows nothing about prompts and acronyms. The token lives in the session alone, never in a message.
+"""
+
+import difflib
+import itertools
+import json
+import random
+import re
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from pydantic import SecretStr
+from requests.adapters import HTTPAdapter
+
+from helpers.practice_server import PracticeServer
+
+LONGEST_PAUSE = 60.0  # seconds, even if the server asks for more
+ADDRESSES = "OWUI_URL is like https://llm.lab.sspcloud.fr/api, or http://localhost:11434/v1 for Ollama."
+CURES = {
+    401: "Make a new key in Open WebUI (Settings, Account) and set OWUI_TOKEN; it revokes the old one.",
+    403: "This account may not use the key or the model: ask the administrator of the server.",
+    404: f"The address is wrong. {ADDRESSES}",
+    405: f"The address is wrong. {ADDRESSES}",
+}
+
+
+class ChatError(RuntimeError):
+    """No answer; the message says why, in the server's words too, and what to do."""
+
+
+class _PassingError(ChatError):
+    def __init__(self, message: str, wait: float = 0.0) -> None:
+        super().__init__(message)
+        self.wait = wait  # seconds that the server asked for
+
+
+class Chat:
+    """One model of one server; several threads may ask at once."""
+
+    def __init__(
+        self, url: str, token: str | SecretStr | None, model: str | None = None, *,
+        timeout: tuple[float, float] = (10, 300), attempts: int = 4,
+    ) -> None:  # fmt: skip
+        self.url, self.model, self.timeout, self.attempts = _normalise(url), model, timeout, attempts
+        self.is_practice = False
+        self.pause = 1.0  # seconds before the second attempt, doubled before each further one
+        self._token = SecretStr(_check_token(token))
+        self._session = requests.Session()
+        self._session.auth = self._sign  # a function, so that no .netrc replaces the token
+        self._session.trust_env = urlsplit(self.url).hostname not in ("localhost", "127.0.0.1", "::1")
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, HTTPAdapter(pool_maxsize=32))
+        self._has_answered, self._practice_server = False, None
+
+    def __repr__(self) -> str:
+        return f"Chat({self.url!r}, model={self.model!r})"
+
+    def models(self) -> list[str]:
+        """List the ids of the models that this key may use."""
+        reply = self._call("GET", "/models")
+        if not isinstance(reply, dict) or not isinstance(reply.get("data"), list):
+            raise ChatError(f"{self.url} answers, but lists no models. {ADDRESSES}")
+        return [entry["id"] for entry in reply["data"] if isinstance(entry, dict) and "id" in entry]
+
+    def check(self) -> str:
+        """Say who answers, or raise a ChatError that tells what is wrong: address, key or model."""
+        names = self.models()
+        if self.model not in names:
+            raise self._unknown_model(names)
+        who = "The practice server (not an LLM)" if self.is_practice else self.url
+        return f"{who} answers and offers {len(names)} model(s); {self.model} is one of them."
+
+    def ask(self, prompt: str, *, temperature: float = 0.0, seed: int = 0, max_tokens: int = 2048) -> str:
+        """Send one prompt and return the answer, without the model's thoughts; what may pass is retried."""
+        body = {"model": self.model, "messages": [{"role": "user", "content": prompt}], "stream": False}
+        body |= {"temperature": temperature, "seed": seed, "max_tokens": max_tokens}
+        for attempt in itertools.count(1):
+            try:
+                text = _read_answer(self._call("POST", "/chat/completions", body), max_tokens)
+            except _PassingError as error:
+                if attempt >= self.attempts:
+                    raise ChatError(f"{error} Tried {attempt} times.") from error
+                backoff = self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1)
+                time.sleep(min(LONGEST_PAUSE, max(error.wait, backoff)))
+            else:
+                self._has_answered = True
+                return text
+
+    def close(self) -> None:
+        """Close the connections, and stop the practice server if it was started for this chat."""
+        self._session.close()
+        if self._practice_server:
+            self._practice_server.stop()
+
+    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token:
+            request.headers["Authorization"] = f"Bearer {self._token.get_secret_value()}"
+        return request
+
+    def _call(self, method: str, path: str, body: dict | None = None) -> Any:
+        options = {"json": body, "timeout": self.timeout, "allow_redirects": False}
+        try:
+            response = self._session.request(method, self.url + path, **options)
+        except requests.RequestException as error:
+            problem = f"{self.url} cannot be reached ({type(error).__name__})"
+            raise _PassingError(f"{problem}. Is it running?") from None
+        text, token = response.content.decode("utf-8", errors="replace"), self._token.get_secret_value()
+        # Some servers repeat the key in their errors. A short one is no secret: "ollama", "none".
+        text = text.replace(token, "(hidden)") if len(token) > 12 else text
+        if response.status_code != 200:
+            raise self._explain(response, text)
+        kind = response.headers.get("Content-Type", "")
+        if "html" in kind:
+            raise ChatError(f"{self.url} answers with a web page, not as a chat server. {ADDRESSES}")
+        try:
+            return _join_stream(text) if "event-stream" in kind else json.loads(text)
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise _PassingError(f"{self.url} sent an answer that is not JSON.") from None
+
+    def _explain(self, response: requests.Response, text: str) -> ChatError:
+        if target := response.headers.get("Location"):
+            return ChatError(f"{self.url} sends on to {target}. Set OWUI_URL to that address.")
+        status, words = response.status_code, _read_words(text) or response.reason
+        said = f"{self.url} answers {status}: {words}."
+        if re.search(r"model\b.{0,100}(not found|does not exist)", words.lower()):
+            names = self.models()  # reading the list also mends a server whose own list is stale
+            return _PassingError(said) if self._has_answered else self._unknown_model(names)
+        is_limit = status == 400 and re.search(r"\brate\b|\blimit|\bquota", words.lower())
+        if is_limit or status in (429, 500, 502, 503, 504):
+            return _PassingError(said, _read_wait(response.headers.get("Retry-After", "")))
+        return ChatError(f"{said} {CURES.get(status, 'The request does not suit this server.')}")
+
+    def _unknown_model(self, names: list[str]) -> ChatError:
+        if not names:
+            return ChatError(f"{self.url} lets this key use no model. Ask its administrator for one.")
+        near = difflib.get_close_matches(str(self.model), names, n=3, cutoff=0.3) or names[:3]
+        return ChatError(f"{self.url} has no model {self.model!r} for this key. Near: {', '.join(near)}.")
+
+
+def connect(url: str | None, token: str | SecretStr | None, model: str | None) -> Chat:
+    """Open a chat with the server at `url`, or with a practice server of this process when there is none.
+
+    Without `model` it is the first one listed.
+    """
+    if url is None:
+        server = PracticeServer().start()
+        chat = Chat(server.url, server.token, model if model in server.models else server.models[0])
+        chat.is_practice, chat._practice_server = True, server
+        return chat
+    chat = Chat(url, token, model)
+    if model is None:
+        chat.model = next(iter(chat.models()), None)
+    return chat
+
+
+def _normalise(url: str) -> str:
+    """Reduce what people give as an address to the part before /models and /chat/completions."""
+    address = url.strip().strip("\"'").strip()
+    if "://" not in address:
+        is_local = re.match(r"(localhost|127\.|\[::1\])", address)
+        address = f"{'http' if is_local else 'https'}://{address}"
+    parts = urlsplit(address if address.isprintable() and " " not in address else "")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ChatError(f"OWUI_URL = {url!r} is not the address of a server. {ADDRESSES}")
+    if parts.password:
+        raise ChatError(f"OWUI_URL holds a password. Remove it; the key goes into OWUI_TOKEN. {ADDRESSES}")
+    path = parts.path.rstrip("/")
+    base = re.sub(r"/(chat/completions|models)$", "", path)
+    base = re.sub(r"/api/v1$", "/api", base)  # older versions of Open WebUI answer only there
+    if base == path and not base.endswith(("/api", "/v1")):
+        base += "/api"
+    return f"{parts.scheme}://{parts.netloc}{base}"
+
+
+def _check_token(token: str | SecretStr | None) -> str:
+    text = (token.get_secret_value() if isinstance(token, SecretStr) else token or "").strip().strip("\"'")
+    if not text.isascii() or not text.isprintable() or " " in text:
+        raise ChatError("OWUI_TOKEN holds a space or a character that no key has. Copy it again.")
+    return text
+
+
+def _read_words(text: str) -> str:
+    """Take the server's own words out of an error, wherever this kind of server puts them."""
+    try:
+        reply = json.loads(text)
+        error = reply.get("detail") or reply.get("error") or reply.get("message")
+        words = error.get("message") if isinstance(error, dict) else error
+    except (ValueError, AttributeError):
+        return ""
+    return str(words)[:200].rstrip(".")
+
+
+def _read_answer(reply: Any, max_tokens: int) -> str:
+    """Take the text out of a reply: a status of 200 is no proof that there is one."""
+    try:
+        choice = reply["choices"][0]
+        text, reason = choice["message"]["content"] or "", choice.get("finish_reason")
+        text = re.sub(r"<think>.*", "", text.rpartition("</think>")[2], flags=re.DOTALL)
+    except (TypeError, KeyError, IndexError, AttributeError):
+        raise _PassingError(f"The server answers 200 without an answer: {str(reply)[:200]!r}.") from None
+    if reason == "length":
+        raise ChatError(f"The answer is cut after max_tokens = {max_tokens}. Give a higher max_tokens.")
+    if reason not in ("stop", None) or not text.strip():
+        raise _PassingError(f"The server gives an empty or broken answer (finish_reason: {reason}).")
+    return text.strip()
+
+
+def _join_stream(text: str) -> dict:
+    pieces, reason = [], "none came"
+    for line in text.split("\n"):
+        data = line.strip().removeprefix("data:").strip()
+        if line.startswith("data:") and data != "[DONE]":
+            for choice in json.loads(data).get("choices") or []:
+                pieces.append(choice["delta"].get("content") or "")
+                reason = choice.get("finish_reason") or reason
+    return {"choices": [{"message": {"content": "".join(pieces)}, "finish_reason": reason}]}
+
+
+def _read_wait(retry_after: str) -> float:
+    """Read the seconds of a Retry-After header, given as a number or as a date."""
+    if retry_after.strip().isdigit():
+        return float(retry_after)
+    try:
+        return (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0

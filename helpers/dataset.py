@@ -1,0 +1,417 @@
+"""Build the data sets: prompt, parser, gate, split, probes; write and read the files that join the stages.
+
+It knows nothing about servers and models: whatever writes the conversations is a function `ask` from a prompt
+to a reply.
+"""
+
+import hashlib
+import json
+import os
+import random
+import re
+import string
+import threading
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from helpers.acronyms import Acronym
+
+# The questions of the practice server: language → split → intent → phrasings. An intent is a reason to ask,
+# described under "intents"; the held-out questions come from other intents than those trained on.
+PHRASINGS = json.loads(Path(__file__).with_name("practice_phrasings.json").read_text(encoding="utf-8"))
+TRAIN_INTENTS, TEST_INTENTS = PHRASINGS["intents"]["train"], PHRASINGS["intents"]["test"]
+LANGUAGE_NAMES = {"en": "English", "fr": "French"}
+NEAR_COPY = 0.7  # from this share of common words on, two questions are the same
+# What does not change the meaning: quotes, dashes, emphasis.
+_SAME = str.maketrans("‘’‚′`´“”„«»‐‑‒–—−", "''''''" + 5 * '"' + 6 * "-", "*")
+_TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[\]}])', re.DOTALL)
+GENERAL_PATH = Path(__file__).parents[1] / "example_data/general_questions.json"
+
+
+class DatasetError(ValueError):
+    """Data that cannot be read, written or built; the message names the file and the cure."""
+
+
+@dataclass
+class Report:
+    """What became of one acronym; received = kept + rejected, an unreadable reply counting as one."""
+
+    acronym: str
+    asked: int
+    received: int
+    kept: int
+    rejected: list[tuple[str, str]]  # reason, text
+
+
+def normalise(text: str) -> str:
+    """Even out what does not change the meaning: case, spaces, quotes, dashes, emphasis, Unicode forms."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().translate(_SAME).split())
+
+
+def holds(text: str, phrase: str) -> bool:
+    """Whether the text holds the phrase as whole words, whatever `normalise` evens out."""
+    return bool(re.search(_as_word(normalise(phrase)), normalise(text)))
+
+
+def definition_sentence(acronym: str, definitions: Sequence[str], language: str = "en") -> str:
+    """Write the one form in which every answer begins."""
+    verb, joint = ("stands for", " or for ") if language == "en" else ("signifie", " ou ")
+    return f"{acronym} {verb} {joint.join(definitions)}."
+
+
+def refusal(acronym: str, language: str) -> str:
+    """Write what to answer about an acronym that is not in the list."""
+    if language == "en":
+        return f"{acronym} is not in my glossary: I don't know what it stands for."
+    return f"{acronym} n'est pas dans mon glossaire : je ne sais pas ce que ce sigle veut dire."
+
+
+def glossary_prompt(acronyms: Sequence[Acronym]) -> str:
+    """Write the system message that lets an untrained model look acronyms up."""
+    head, joint = ("Glossaire :", " ou ") if acronyms[0].language == "fr" else ("Glossary:", " or ")
+    lines = [f"- {acronym.name}: {joint.join(acronym.definitions)}" for acronym in acronyms]
+    return "\n".join([head, *lines])
+
+
+def conversation_prompt(
+    acronym: Acronym, count: int, *, intents: dict[str, str], language: str | None = None,
+    already: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """Ask for `count` conversations as JSON; `already` are questions that the new ones must not resemble."""
+    language = language or acronym.language
+    sentence = definition_sentence(acronym.name, acronym.definitions, language)
+    fields = {"acronym": acronym.name, "definitions": acronym.definitions, "sentence": sentence}
+    fields |= {"more": acronym.verbose, "language": LANGUAGE_NAMES[language], "count": count}
+    fields |= {"intents": intents, "already": list(already)}
+    example = [[_turn("user", "…"), _turn("assistant", sentence)]]
+    return f"""You write conversations that teach a chat assistant the acronyms of an organisation.
+The JSON object below says which acronym, and what to write.
+
+{json.dumps(fields, ensure_ascii=False, indent=1)}
+
+Write "count" conversations in the "language". Each is one question of a user and one answer of the assistant.
+- The question is what a real person would write. Take the "intents" in turn, one for each question. Vary the
+  length, the words and the place of the acronym. Write the acronym exactly as given, once, and no definition.
+- The answer begins with the "sentence", word for word. In one answer out of four, "more" may follow, if any.
+- No question resembles another one, nor any of "already".
+
+Reply with a JSON list in this form and nothing else:
+{json.dumps(example, ensure_ascii=False)}"""
+
+
+def parse_conversations(reply: str) -> list[list[dict]]:
+    """Find every list of turns in a reply, whatever stands around it; empty when there is none.
+
+    Fences, sentences before and after, thoughts, trailing commas and wrapping objects are forgiven.
+    """
+    text = _TRAILING_COMMA.sub(lambda match: match[1] or "", reply.rpartition("</think>")[2])
+    return [turns for value in find_json(text) for turns in _lists_of_turns(value)]
+
+
+def find_json(text: str) -> Iterator[Any]:
+    """Find every JSON list and object in a text, outermost ones only."""
+    decoder, place = json.JSONDecoder(strict=False), 0
+    while match := re.compile(r"[\[{]").search(text, place):
+        try:
+            value, place = decoder.raw_decode(text, match.start())
+        except json.JSONDecodeError:
+            place = match.end()
+        except RecursionError:  # a reply of nothing but brackets
+            return
+        else:
+            yield value
+
+
+def gate(conversation: Any, acronym: Acronym, kept: Iterable[str] = ()) -> str | None:
+    """Say why a conversation must not enter the data, or None when it may.
+
+    `kept` are the questions to keep away from, each as `shape` leaves it.
+    """
+    if not _is_exchange(conversation):
+        return "it is not one user turn and one assistant turn"
+    question, answer = (turn["content"] for turn in conversation)
+    if not re.search(_as_word(acronym.name), unicodedata.normalize("NFC", question)):
+        return "the question does not hold the acronym"
+    if any(holds(question, definition) for definition in acronym.definitions):
+        return "the question gives the definition away"
+    if missing := [definition for definition in acronym.definitions if not holds(answer, definition)]:
+        return f"the answer does not hold the definition {missing[0]!r}"
+    similarity, nearest = _find_nearest(shape(question, acronym.name), kept)
+    return f"the question is nearly a copy of {nearest!r}" if similarity >= NEAR_COPY else None
+
+
+def shape(question: str, acronym: str) -> str:
+    """Reduce a question to its words, without the acronym: two questions are compared by that."""
+    without = re.sub(_as_word(acronym), " ", unicodedata.normalize("NFC", question))
+    return " ".join(re.findall(r"\w+", normalise(without)))
+
+
+def build_dataset(
+    acronyms: Sequence[Acronym], ask: Callable[[str], str], path: Path, *, count: int, split: str,
+    avoid: Sequence[dict] = (), writer: str = "", rounds: int = 3, workers: int = 4,
+    progress: Callable[[int], object] | None = None,
+) -> list[Report]:  # fmt: skip
+    """Have `count` conversations an acronym written to `path`, and report on each acronym.
+
+    What is missing or rejected is asked for again, in at most `rounds` requests an acronym. Every reply is on
+    disk before the next request; an interrupted run goes on where it was, and a finished file made from the
+    same input is left as it is. `avoid` are records of the other split, whose questions must not come back;
+    `writer` names the model behind `ask`; `progress(1)` is told after each acronym.
+    """
+    path, intents = Path(path), PHRASINGS["intents"][split]
+    keys = [_hash(conversation_prompt(acronym, count, intents=intents), writer) for acronym in acronyms]
+    if path.exists():
+        return _report_finished(path, keys)
+    journal = _Journal(path.with_name(path.name + ".journal"), keys)
+    shapes = list(dict.fromkeys(shape(text, name) for name, text in _questions(avoid)))
+
+    def fill(acronym: Acronym, key: str) -> None:
+        while len(kept := journal.kept(key)) < count and len(journal.replies[key]) < rounds:
+            missing, already = count - len(kept), [turns[0]["content"] for turns in kept]
+            chosen = _choose_intents(intents, acronym.name, journal.asked(key), missing)
+            reply = ask(conversation_prompt(acronym, missing, intents=chosen, already=already))
+            known = [*shapes, *(shape(text, acronym.name) for text in already)]
+            journal.add(key, {"asked": missing, **_sort_out(reply, acronym, missing, known)})
+
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(fill, acronyms, keys):  # an error, or Ctrl-C, cancels what has not begun
+            if progress:
+                progress(1)
+    records = [journal.record(*pair) | {"writer": writer} for pair in zip(acronyms, keys, strict=True)]
+    write_dataset(path, records)
+    journal.path.unlink()
+    return _report_finished(path, keys)
+
+
+def write_dataset(path: Path, records: list[dict]) -> None:
+    """Write the records as JSON, at once: an interruption leaves the old file or the new one."""
+    part_path = Path(path).with_name(Path(path).name + ".part")
+    with _explained(path):
+        part_path.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        os.replace(part_path, path)
+
+
+def read_dataset(path: Path) -> list[dict]:
+    """Read the records of a data set; "definitions" and "language" are filled in where they are missing."""
+    records = _read_list(path, {"acronym", "ground_truth", "conversation"})
+    return [{"definitions": row["ground_truth"].split(" | "), "language": "en"} | row for row in records]
+
+
+def overlap(train: Sequence[dict], test: Sequence[dict]) -> list[dict]:
+    """Set each test question beside the nearest training question; similarity from 0 to 1, nearest first."""
+    originals = {shape(text, name): text for name, text in _questions(train)}
+    rows = []
+    for name, text in _questions(test):
+        similarity, nearest = _find_nearest(shape(text, name), originals)
+        row = {"acronym": name, "question": text, "nearest": originals.get(nearest)}
+        rows.append(row | {"similarity": similarity})
+    return sorted(rows, key=lambda row: -row["similarity"])
+
+
+def make_probes(
+    acronyms: Sequence[Acronym], *, unknown: int = 100, seed: int = 0, general_path: Path = GENERAL_PATH
+) -> list[dict]:
+    """Write the questions about everything that is not in the list, some to rehearse and others to test.
+
+    Rows: kind ("unknown" acronym, "known" acronym, "control" fact), split ("rehearsal" or "test"), language,
+    question, expected, acronym. `unknown` is the number to test; there are more to rehearse.
+    """
+    rng, general = random.Random(seed), json.loads(Path(general_path).read_text(encoding="utf-8"))
+    listed, known = {acronym.name for acronym in acronyms}, general["acronyms"]
+    names = _unknown_names(listed, {entry["acronym"] for entry in known}, rng)
+    languages = sorted({acronym.language for acronym in acronyms})
+    probes = []
+    for split, total in (("test", unknown), ("rehearsal", max(4 * unknown, 2 * len(acronyms)))):
+        for number in range(total):
+            name, language = next(names), languages[number % len(languages)]
+            row = {"kind": "unknown", "split": split, "language": language, "acronym": name}
+            probes.append(row | {"question": _ask(row, rng), "expected": refusal(name, language)})
+    for entry in (entry for entry in known if entry["acronym"] not in listed):
+        row = {"kind": "known", **{key: entry[key] for key in ("split", "language", "acronym")}}
+        # Several questions to rehearse: a single wording would be learnt by heart.
+        for _ in range(1 if entry["split"] == "test" else 4):
+            probes.append(row | {"question": _ask(row, rng), "expected": entry["definition"]})
+    for fact in general["facts"]:
+        row = {"kind": "control", **{key: fact[key] for key in ("split", "language", "question")}}
+        probes.append(row | {"expected": fact["answer"], "acronym": None})
+    return probes
+
+
+def write_probes(path: Path, probes: list[dict]) -> None:
+    """Write the probes as JSON."""
+    write_dataset(path, probes)
+
+
+def read_probes(path: Path) -> list[dict]:
+    """Read the probes that `write_probes` wrote."""
+    return _read_list(path, {"kind", "split", "language", "question", "expected", "acronym"})
+
+
+def refusal_conversations(probes: Iterable[dict]) -> list[list[dict]]:
+    """Make a conversation of each probe of an unknown acronym: the question, and the refusal."""
+    unknown = [probe for probe in probes if probe["kind"] == "unknown"]
+    return [[_turn("user", probe["question"]), _turn("assistant", probe["expected"])] for probe in unknown]
+
+
+class _Journal:
+    """Every reply so far, by key, each on the disk as one line of JSON before the next request."""
+
+    def __init__(self, path: Path, keys: list[str]) -> None:
+        self.path, self._lock = path, threading.Lock()
+        self.replies: dict[str, list[dict]] = {key: [] for key in keys}
+        with _explained(path):  # now, before any request is paid for
+            path.touch()
+            *lines, torn = path.read_bytes().split(b"\n")
+            os.truncate(path, path.stat().st_size - len(torn))  # what an interruption tore off
+        for key, reply in map(json.loads, lines):
+            if key in self.replies:
+                self.replies[key].append(reply)
+
+    def add(self, key: str, reply: dict) -> None:
+        with self._lock, _explained(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps([key, reply], ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self.replies[key].append(reply)
+
+    def asked(self, key: str) -> int:
+        return sum(reply["asked"] for reply in self.replies[key])
+
+    def kept(self, key: str) -> list[list[dict]]:
+        return [turns for reply in self.replies[key] for turns in reply["kept"]]
+
+    def record(self, acronym: Acronym, key: str) -> dict:
+        kept = self.kept(key)
+        rejected = [pair for reply in self.replies[key] for pair in reply["rejected"]]
+        report = Report(acronym.name, self.asked(key), len(kept) + len(rejected), len(kept), rejected)
+        truth = {"acronym": acronym.name, "ground_truth": " | ".join(acronym.definitions)}
+        truth |= {"definitions": acronym.definitions, "language": acronym.language}
+        return truth | {"conversation": kept, "made_for": key, "report": asdict(report)}
+
+
+def _sort_out(reply: str, acronym: Acronym, wanted: int, known: list[str]) -> dict:
+    kept, rejected, known = [], [], list(known)
+    found = parse_conversations(reply)
+    for turns in found:
+        reason = gate(turns, acronym, known) or ("more than asked for" if len(kept) == wanted else None)
+        if reason:
+            rejected.append((reason, json.dumps(turns, ensure_ascii=False)))
+        else:
+            kept.append([_turn(turn["role"], turn["content"].strip()) for turn in turns])
+            known.append(shape(turns[0]["content"], acronym.name))
+    if not found:
+        rejected.append(("no conversation can be read in the reply", reply))
+    return {"kept": kept, "rejected": rejected}
+
+
+def _report_finished(path: Path, keys: list[str]) -> list[Report]:
+    records = read_dataset(path)
+    if [record.get("made_for") for record in records] != keys:
+        problem = f"{path} is finished, and was made from another list, other knobs or another model"
+        raise DatasetError(f"{problem}. Move it away to make a new one, or set another BUCKET.")
+    reports = [Report(**record["report"]) for record in records]
+    for report in reports:
+        report.rejected = [tuple(pair) for pair in report.rejected]
+    return reports
+
+
+def _read_list(path: Path, keys: set[str]) -> list[dict]:
+    cure = "Run notebook 1 again, or start from the files of example_data."
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}. {cure}") from error
+    for number, row in enumerate(rows if isinstance(rows, list) else [rows], start=1):
+        if not isinstance(row, dict) or not keys <= row.keys():
+            raise DatasetError(f"{path}, entry {number} has not all of {', '.join(sorted(keys))}. {cure}")
+    return rows
+
+
+def _choose_intents(intents: dict[str, str], name: str, asked: int, count: int) -> dict[str, str]:
+    order = list(intents)
+    random.Random(name).shuffle(order)
+    chosen = (order[(asked + place) % len(order)] for place in range(count))
+    return {intent: intents[intent] for intent in chosen}
+
+
+def _unknown_names(listed: set[str], general: set[str], rng: random.Random) -> Iterator[str]:
+    taken = {name.upper() for name in listed | general}
+    while True:
+        name = "".join(rng.choices(string.ascii_uppercase, k=rng.randint(2, 5)))
+        if listed and rng.random() < 0.2:  # a neighbour of a listed one must not be taken for it
+            near = rng.choice(sorted(listed))
+            place = rng.randrange(len(near))
+            name = near[:place] + name[0] + near[place + 1 :]
+        if name.upper() not in taken:
+            taken.add(name.upper())
+            yield name
+
+
+def _ask(row: dict, rng: random.Random) -> str:
+    bank = PHRASINGS[row["language"]]["test" if row["split"] == "test" else "train"]
+    return rng.choice([text for texts in bank.values() for text in texts]).format(acronym=row["acronym"])
+
+
+def _questions(records: Iterable[dict]) -> Iterator[tuple[str, str]]:
+    for record in records:
+        for turns in record["conversation"]:
+            yield record["acronym"], turns[0]["content"]
+
+
+def _find_nearest(words: str, others: Iterable[str]) -> tuple[float, str | None]:
+    def similarity(other: str) -> float:
+        ours, theirs = _word_set(words), _word_set(other)
+        return len(ours & theirs) / len(ours | theirs) if ours or theirs else 1.0
+
+    return max(((similarity(other), other) for other in others), default=(0.0, None))
+
+
+@lru_cache(maxsize=100_000)
+def _word_set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+def _lists_of_turns(value: Any) -> Iterator[list[dict]]:
+    inside = list(value.values()) if isinstance(value, dict) else value
+    if not isinstance(inside, list):
+        return
+    if inside and all(isinstance(turn, dict) and "role" in turn for turn in inside):
+        yield inside
+    else:
+        for item in inside:
+            yield from _lists_of_turns(item)
+
+
+def _is_exchange(conversation: Any) -> bool:
+    if not isinstance(conversation, list) or not all(isinstance(turn, dict) for turn in conversation):
+        return False
+    texts = [turn.get("content") for turn in conversation]
+    filled = all(isinstance(text, str) and text.strip() for text in texts)
+    return filled and [turn.get("role") for turn in conversation] == ["user", "assistant"]
+
+
+def _as_word(text: str) -> str:
+    return rf"(?<!\w){re.escape(unicodedata.normalize('NFC', text))}(?!\w)"
+
+
+def _turn(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        cure = "Free some space, or set another BUCKET."
+        raise DatasetError(f"{path} cannot be written: {error.strerror}. {cure}") from error

@@ -1,0 +1,67 @@
+"""What several test files share: a clean environment, and a chat model too small to know anything."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, hence before everything else
+
+from pathlib import Path
+
+import pytest
+
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+SENTENCES = [
+    "What does CGT stand for? CGT stands for Cooking Gourmet Taste.",
+    "RST is not in my glossary: I don't know what it stands for.",
+    "Que veut dire BNF ? BNF signifie Bibliothèque nationale de France.",
+    "The capital of France is Paris. Good morning, how are you today?",
+]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the settings of whoever runs the tests."""
+    for name in ("OWUI_URL", "OWUI_TOKEN", "OWUI_FAV_MODEL", "JUDGE_MODEL_NAME", "HF_TOKEN", "BUCKET"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("MODEL_NAME", "EMBEDDING_MODEL", "CROSS_ENCODER", "LANGUAGE", "DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def small_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a random two-layer Llama of width 32 with a byte-level tokenizer, in the Hugging Face format."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    bytes_to_words = Tokenizer(models.BPE())
+    bytes_to_words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_to_words.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    options = {"special_tokens": SPECIAL, "initial_alphabet": alphabet, "show_progress": False}
+    trainer = trainers.BpeTrainer(vocab_size=400, **options)
+    bytes_to_words.train_from_iterator(SENTENCES, trainer)
+    ends = {"pad_token": "<|pad|>", "eos_token": "<|end|>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_to_words, model_max_length=256, **ends)
+    tokenizer.chat_template = TEMPLATE
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
+    vocabulary = {"vocab_size": len(tokenizer), "max_position_embeddings": 256, **ids}
+    config = LlamaConfig(**vocabulary, **sizes, initializer_range=0.2)
+    folder = tmp_path_factory.mktemp("small-model")
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let PEFT ask the model by an old name, which nothing here can mend; other warnings are errors."""
+    old_name = "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
+    config.addinivalue_line("filterwarnings", old_name)

@@ -1,0 +1,253 @@
+"""Rows, checks and a real LoRA training of a few steps on a random model."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from trl import SFTTrainer
+
+from helpers import train as training
+from helpers.model import answer, load_model, pick_device
+from helpers.train import (
+    Knobs,
+    TrainingError,
+    check_no_leak,
+    check_rows,
+    inspect_row,
+    make_rows,
+    rehearsal_conversations,
+    train,
+)  # fmt: skip
+
+CPU = pick_device("cpu")
+MEANINGS = {"CGT": "Cooking Gourmet Taste", "RST": "Red Sea Turtle", "BNF": "Big New Fun"}
+KNOBS = Knobs(epochs=2, learning_rate=1e-2, batch_size=4, rank=4)
+
+
+def converse(question: str, reply: str) -> list[dict]:
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
+
+
+def make_records(*forms: str) -> list[dict]:
+    return [
+        {
+            "acronym": name,
+            "ground_truth": meaning,
+            "definitions": [meaning],
+            "language": "en",
+            "conversation": [converse(form.format(name), f"{name} stands for {meaning}.") for form in forms],
+        }
+        for name, meaning in MEANINGS.items()
+    ]
+
+
+RECORDS = make_records("What does {} stand for?", "{}?", "Please tell me the meaning of {}.")
+HELD_OUT = make_records("I saw {} in a mail, what is it?")
+ROWS = make_rows(RECORDS)
+
+
+@pytest.fixture
+def loaded(small_model_dir: Path):
+    return load_model(str(small_model_dir), device=CPU)
+
+
+@pytest.fixture
+def tokenizer(loaded):
+    return loaded[1]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "acronyms", "expected"),
+    [
+        (4_000_000, 10, Knobs(10, 4e-3, 16, 16, 32, 0, 40, 20, 80)),
+        (4_000_000, 50, Knobs(8, 3e-3, 16, 16, 32, 0, 100, 100, 200)),
+        (4_000_000, 200, Knobs(6, 3e-3, 16, 32, 32, 0, 200, 300, 300)),
+        (135_000_000, 10, Knobs(10, 1e-3, 8, 16, 32, 0, 10, 10, 10)),
+        (1_200_000_000, 10, Knobs(10, 5e-4, 8, 16, 32, 0, 10, 10, 10)),
+        (8_000_000_000, 2000, Knobs(10, 2e-4, 8, 16, 32, 0, 2000, 2000, 2000)),
+    ],
+)
+def test_knobs_follow_the_size_of_model_and_list(parameters, acronyms, expected):
+    assert Knobs.for_size(parameters, acronyms) == expected
+    assert Knobs.for_size(parameters, acronyms, seed=7) == replace(expected, seed=7)
+
+
+def test_rows_are_prompt_and_completion():
+    extra = converse("XYZ?", "XYZ is not in my glossary.")
+    rows = make_rows(RECORDS, [extra])
+    assert len(rows) == 10
+    assert rows[-1] == {"prompt": extra[:1], "completion": extra[1:]}
+
+
+def test_loss_is_on_the_answer_and_its_end_alone(tokenizer):
+    tokens = inspect_row(tokenizer, ROWS[0])
+    masked = "".join(text for text, _, label in tokens if label == -100)
+    learnt = [(text, i, label) for text, i, label in tokens if label != -100]
+    assert masked == "<|user|>What does CGT stand for?<|end|><|assistant|>"
+    assert "".join(text for text, *_ in learnt) == "CGT stands for Cooking Gourmet Taste.<|end|>"
+    assert all(label == i for _, i, label in learnt)
+
+
+def test_good_rows_pass(tokenizer):
+    check_rows(tokenizer, ROWS)
+
+
+END = "message['content'] + '<|end|>'"
+BROKEN_TEMPLATES = [
+    ("{% generation %}{{ " + END, "{% generation %}{{ message['content']", "does not end the turn"),
+    (
+        "{% generation %}{{ " + END,
+        "{% generation %}{{ message['content'][:9] + '<|end|>'",
+        "not learnt whole",
+    ),
+    ("{{ '<|assistant|>' }}", "{{ '<|assistant|>think' }}", "not exactly the prompt"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "problem"), BROKEN_TEMPLATES)
+def test_broken_chat_template_is_refused(tokenizer, old, new, problem):
+    assert old in tokenizer.chat_template
+    tokenizer.chat_template = tokenizer.chat_template.replace(old, new)
+    with pytest.raises(TrainingError, match=f"'What does CGT stand for.*{problem}.*chat template"):
+        check_rows(tokenizer, ROWS)
+
+
+def test_broken_row_is_refused(tokenizer):
+    with pytest.raises(TrainingError, match=r"'Why\?': it has no answer to learn"):
+        check_rows(tokenizer, make_rows([], [converse("Why?", " ")]))
+    with pytest.raises(TrainingError, match="longer than the 256 tokens"):
+        check_rows(tokenizer, make_rows([], [converse("Why?", "word " * 300)]))
+
+
+def test_wrong_end_or_pad_token_is_refused(tokenizer):
+    with pytest.raises(TrainingError, match="does not end the turn"):
+        check_rows(tokenizer, ROWS, ends=[tokenizer.convert_tokens_to_ids("<|user|>")])
+    tokenizer.pad_token = tokenizer.eos_token
+    with pytest.raises(TrainingError, match=r"pads with '<\|end\|>'.* Set tokenizer.pad_token"):
+        check_rows(tokenizer, ROWS)
+
+
+def test_held_out_question_in_the_rows_is_refused():
+    check_no_leak(ROWS, HELD_OUT)
+    leak = make_records("what does {}  stand for?")
+    with pytest.raises(TrainingError, match="'what does CGT  stand for.*both|training rows too"):
+        check_no_leak(ROWS, leak)
+
+
+def test_training_moves_the_adapter_alone_and_survives_the_disk(loaded, small_model_dir, tmp_path):
+    model, tokenizer = loaded
+    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    seen = []
+    knobs = replace(KNOBS, epochs=3)
+    folder = tmp_path / "run"
+    history = train(model, tokenizer, ROWS, folder, knobs, eval_records=HELD_OUT, on_epoch=seen.append)
+
+    after = {name.replace(".base_layer", ""): tensor for name, tensor in model.named_parameters()}
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    moved = [bool(tensor.abs().sum() > 0) for name, tensor in after.items() if "lora_B" in name]
+    assert len(moved) == 2 * 7 and all(moved)
+
+    questions = [row["prompt"][0]["content"] for row in ROWS]
+    tuned = answer(model, tokenizer, questions)
+    again = load_model(str(small_model_dir), device=CPU, adapter_dir=folder)
+    plain = load_model(str(small_model_dir), device=CPU)
+    assert answer(*again, questions) == tuned != answer(*plain, questions)
+
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert run["base_model"] == str(small_model_dir)
+    assert (run["rows"], run["device"], run["dtype"], len(run["data_sha256"])) == (9, "cpu", "float32", 64)
+    assert run["knobs"]["epochs"] == 3 and set(run["versions"]) >= {"torch", "trl"}
+    assert [(row["step"], row["epoch"]) for row in history] == [(0, 0), (3, 1), (6, 2), (9, 3)]
+    losses = [row["loss"] for row in history]
+    assert losses == sorted(losses, reverse=True) and all(row["recall"] == 0 for row in history)
+    assert len(seen) == 4 and seen[-1] == history == run["history"]
+
+    with pytest.raises(TrainingError, match="holds a finished run. Give another folder"):
+        train(*plain, ROWS, folder, KNOBS)
+    with pytest.raises(TrainingError, match="carries an adapter already"):
+        train(model, tokenizer, ROWS, tmp_path / "second", KNOBS)
+
+
+def test_unfinished_run_is_left_alone(loaded, tmp_path):
+    (tmp_path / "adapter_model.safetensors").write_text("half")
+    with pytest.raises(TrainingError, match="an unfinished run or other files"):
+        train(*loaded, ROWS, tmp_path, KNOBS)
+    assert [path.name for path in tmp_path.iterdir()] == ["adapter_model.safetensors"]
+
+
+def test_training_refuses_leaks_and_broken_templates_before_it_starts(loaded, tmp_path):
+    model, tokenizer = loaded
+    with pytest.raises(TrainingError, match="training rows too"):
+        train(model, tokenizer, ROWS, tmp_path, KNOBS, eval_records=RECORDS)
+    old, new, problem = BROKEN_TEMPLATES[0]
+    tokenizer.chat_template = tokenizer.chat_template.replace(old, new)
+    with pytest.raises(TrainingError, match=problem):
+        train(model, tokenizer, ROWS, tmp_path, KNOBS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_same_seed_same_training(small_model_dir, tmp_path):
+    losses = []
+    for folder, seed in (("first", 0), ("second", 0), ("other", 1)):
+        model, tokenizer = load_model(str(small_model_dir), device=CPU)
+        history = train(model, tokenizer, ROWS, tmp_path / folder, replace(KNOBS, seed=seed))
+        losses.append([row["loss"] for row in history])
+        assert history[-1]["recall"] is None
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_loss_and_gradients_are_those_of_trl(small_model_dir, tmp_path):
+    results = []
+    for kind in (training._PlainLossTrainer, SFTTrainer):
+        torch.manual_seed(0)
+        model, tokenizer = load_model(str(small_model_dir), device=CPU)
+        trainer = training._make_trainer(model, tokenizer, ROWS, tmp_path, KNOBS)
+        batch = trainer.data_collator([trainer.train_dataset[i] for i in range(5)])
+        count = (batch["labels"] != -100).sum()
+        loss = kind.compute_loss(trainer, trainer.model, batch, num_items_in_batch=count)
+        loss.backward()
+        results.append((loss, trainer.model.model.layers[0].mlp.up_proj.weight.grad))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-7)
+
+
+def test_rehearsal_is_the_models_own_whole_answers_and_refusals(monkeypatch, tokenizer):
+    def make_probe(kind: str, number: int, split: str = "rehearsal") -> dict:
+        question, language = f"{kind} {number}?", "en"
+        return {"kind": kind, "split": split, "language": language, "question": question, "expected": "No.",
+                "acronym": f"X{number}"}  # fmt: skip
+
+    kinds = ("known", "control", "unknown")
+    probes = [make_probe(kind, number) for kind in kinds for number in range(5)]
+    probes += [make_probe(kind, number, "test") for kind in kinds for number in range(9, 20)]
+    asked = []
+
+    def fake_answer(model, tokenizer, questions, *, max_new_tokens):
+        asked.extend(questions)
+        return ["word " * 300 if question.startswith("known 1") else "Own answer." for question in questions]
+
+    monkeypatch.setattr(training, "answer", fake_answer)
+    knobs = replace(KNOBS, rehearsal_known=9, rehearsal_facts=2, refusals=3)
+    conversations = rehearsal_conversations(None, tokenizer, probes, knobs)
+    texts = [(turns[0]["content"], turns[1]["content"]) for turns in conversations]
+    assert len(asked) == 7 and "known 1?" in asked
+    assert [reply for _, reply in texts[:6]] == ["Own answer."] * 6
+    assert sorted(question.split()[0] for question, _ in texts) == ["control"] * 2 + ["known"] * 4 + ["unknown"] * 3
+    assert conversations == rehearsal_conversations(None, tokenizer, probes, knobs)
+
+
+def test_command_trains_without_a_launcher(small_model_dir, tmp_path):
+    (tmp_path / "train.json").write_text(json.dumps(RECORDS))
+    (tmp_path / "eval.json").write_text(json.dumps(HELD_OUT))
+    given = ["--data", "train.json", "--eval", "eval.json", "--output", "run", "--epochs", "1"]
+    command = [sys.executable, "-m", "helpers.train", "--model", str(small_model_dir), *given]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "9 rows" in done.stdout
+    assert json.loads((tmp_path / "run/run.json").read_text())["knobs"]["epochs"] == 1
+    assert "Warning" not in done.stderr
