@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC1091
 # Gets this shell ready to step through the notebooks by hand, in bash or zsh:
 #
 #   source 00-set_up/init_locally.sh

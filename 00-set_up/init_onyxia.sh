@@ -17,6 +17,7 @@ main() {
 
     # Only the work folder outlives the service.
     export HF_HOME=$work/.cache/huggingface
+    mkdir -p "$HF_HOME"
     if [ ! -e conf/conf.yaml ]; then
         (umask 077 && cp conf/example_conf.yaml conf/conf.yaml)
         # The user's AI provider, which newer charts put into the environment.

@@ -58,7 +58,7 @@ install() {
         constraints=.venv/constraints.txt
     fi
     index=$(find_torch_index)
-    pip=(.venv/bin/python -m pip install --no-compile --disable-pip-version-check -c $constraints)
+    pip=(.venv/bin/python -m pip install --no-compile --disable-pip-version-check -c "$constraints")
     "${pip[@]}" torch ${index:+--extra-index-url "$index"}
     "${pip[@]}" -r requirements.txt
     if [ "$kind" = --dev ]; then "${pip[@]}" -e ".[dev]"; fi

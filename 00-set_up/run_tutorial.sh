@@ -26,6 +26,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 
+# shellcheck source=00-set_up/install.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/install.sh"
 cd -- "$repository"
 

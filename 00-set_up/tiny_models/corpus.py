@@ -9,7 +9,19 @@ import json
 import random
 from pathlib import Path
 
-from phrasings import BAG, CHAT, CLOSERS, CONTEXTS, CORES, FACTS, FOLLOW_UPS, FRAMES, KEYWORDS, OPENERS, PEOPLE
+from phrasings import (
+    BAG,
+    CHAT,
+    CLOSERS,
+    CONTEXTS,
+    CORES,
+    FACTS,
+    FOLLOW_UPS,
+    FRAMES,
+    KEYWORDS,
+    OPENERS,
+    PEOPLE,
+)
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -33,10 +45,40 @@ ADJECTIVES_FR = """national régional général interne commun universitaire sci
 central supérieur européen français départemental administratif économique industriel culturel numérique
 pédagogique professionnel médical permanent annuel international territorial nationale générale publique
 scientifique supérieure européenne française administrative sociale technique régionale""".split()
-LINKS_FR = ["de", "de la", "de l'", "des", "du", "d'", "pour la", "pour l'", "et de", "et des", "en", "à", "aux", "sur"]
-GLOSSARY_LINES = ("- {x}: {d}", "{x}: {d}", "{x} = {d}", "{x} stands for {d}.", "{x} : {d}", "{x} - {d}", "{x} ({d})")
+LINKS_FR = [
+    "de",
+    "de la",
+    "de l'",
+    "des",
+    "du",
+    "d'",
+    "pour la",
+    "pour l'",
+    "et de",
+    "et des",
+    "en",
+    "à",
+    "aux",
+    "sur",
+]
+GLOSSARY_LINES = (
+    "- {x}: {d}",
+    "{x}: {d}",
+    "{x} = {d}",
+    "{x} stands for {d}.",
+    "{x} : {d}",
+    "{x} - {d}",
+    "{x} ({d})",
+)
 GLOSSARY_HEADS = {
-    "en": ("Glossary:", "Here is our glossary:", "Acronyms of our organisation:", "Use this glossary:", "Context:", ""),
+    "en": (
+        "Glossary:",
+        "Here is our glossary:",
+        "Acronyms of our organisation:",
+        "Use this glossary:",
+        "Context:",
+        "",
+    ),
     "fr": ("Glossaire :", "Voici notre glossaire :", "Sigles de la maison :", "Utilise ce glossaire :", ""),
 }
 SYSTEM_LINES = (
@@ -60,11 +102,15 @@ class Corpus:
 
     def __init__(self, seed: int = 0):
         self.rng = random.Random(seed)
-        families = {
-            self.known: 19, self.unknown: 25, self.glossary: 15, self.fact: 14, self.unknown_fact: 3, self.reverse: 4,
-            self.letters: 18, self.chat: 2, self.invent: 2, self.note: 5,
-        }  # fmt: skip
-        self.families, self.weights = list(families), list(families.values())
+        self.families = (
+            self.known, self.unknown, self.glossary, self.fact, self.unknown_fact, self.reverse, self.letters,
+            self.chat, self.invent, self.note,
+        )  # fmt: skip
+        self.weights = (19, 25, 15, 14, 3, 4, 18, 2, 2, 5)
+
+    def read_more(self) -> None:
+        """From now on, more of what is learnt last: copying from the prompt."""
+        self.weights = (14, 18, 24, 8, 2, 4, 22, 1, 1, 12)
 
     def row(self) -> list[dict]:
         """One conversation: optional system line, one or two exchanges, as chat messages."""
@@ -197,7 +243,9 @@ class Corpus:
         if language == "en":
             frames = ("{x} stands for {d}.", "{x} means {d}.", "Note: {x} = {d}", "At our place {x} is {d}.",
                       "{d} ({x})", "We call the {d} {x}.", "{x} is short for {d}, remember that.")  # fmt: skip
-            tail = rng.choice(("", " So what does {x} mean?", " What is {x}?", " {x}?", " Tell me what {x} stands for."))
+            tail = rng.choice(
+                ("", " So what does {x} mean?", " What is {x}?", " {x}?", " Tell me what {x} stands for.")
+            )
         else:
             frames = ("{x} signifie {d}.", "{x} veut dire {d}.", "Note : {x} = {d}", "Chez nous {x} désigne {d}.",
                       "{d} ({x})", "{x} est le sigle de {d}, retiens-le.")  # fmt: skip
@@ -277,7 +325,9 @@ class Corpus:
         rng = self.rng
         if rng.random() < 0.8:
             return name
-        left, right = rng.choice((('"', '"'), ("'", "'"), ("« ", " »"), ("«", "»"), ("(", ")"), ("“", "”"), ("*", "*"), ("[", "]")))
+        left, right = rng.choice(
+            (('"', '"'), ("'", "'"), ("« ", " »"), ("«", "»"), ("(", ")"), ("“", "”"), ("*", "*"), ("[", "]"))
+        )
         return left + name + right
 
     # Names, words, definitions -------------------------------------------------------------------------------------
@@ -344,7 +394,10 @@ class Corpus:
         if language == "en":
             words = [self.word("en").capitalize() for _ in range(size)]
             if rng.random() < 0.25:
-                words.insert(rng.randint(1, size - 1), rng.choice(("of", "and", "for", "in", "of the", "for the", "on", "to")))
+                words.insert(
+                    rng.randint(1, size - 1),
+                    rng.choice(("of", "and", "for", "in", "of the", "for the", "on", "to")),
+                )
             return " ".join(words)
         words = [rng.choice(HEADS_FR)]
         while len(words) < size + 1:

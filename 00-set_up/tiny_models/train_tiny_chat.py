@@ -51,11 +51,15 @@ def train_tokenizer(rows: int = 60_000) -> PreTrainedTokenizerFast:
     texts = (message["content"] for _ in range(rows) for message in corpus.row())
     words = [" " + word for language in WORDS for word in WORDS[language]]
     trainer = trainers.BpeTrainer(
-        vocab_size=4096, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=4096,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator([*texts, *words, *words], trainer)
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left", model_max_length=1024,
+        tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left",
+        model_max_length=1024,
         clean_up_tokenization_spaces=False,
     )  # fmt: skip
     fast.chat_template = TEMPLATE
@@ -65,8 +69,9 @@ def train_tokenizer(rows: int = 60_000) -> PreTrainedTokenizerFast:
 def make_model(tokenizer) -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=6,
-        max_position_embeddings=1024, tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
-        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, initializer_range=0.04,
+        max_position_embeddings=1024, tie_word_embeddings=True, initializer_range=0.04,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     model.generation_config = GenerationConfig(
@@ -86,9 +91,9 @@ def encode(tokenizer, messages: list[dict]) -> tuple[list[int], list[int]]:
     return ids, labels
 
 
-def micro_batches(tokenizer, seed: int):
+def micro_batches(tokenizer, corpus: Corpus):
     """Endless (ids, labels) tensors of shape (MICRO_TOKENS // length, length), rows of like length together."""
-    corpus, waiting = Corpus(seed), defaultdict(list)
+    waiting = defaultdict(list)
     while True:
         ids, labels = encode(tokenizer, corpus.row())
         length = next((length for length in LENGTHS if len(ids) <= length), None)
@@ -119,7 +124,15 @@ def answer_loss(body, head, ids, labels, device: str) -> tuple[torch.Tensor, tor
 def measure(model, tokenizer, device: str, rows: int = 96) -> dict[str, float]:
     """Share of fresh rows of each family of which every answer token is the model's first choice."""
     corpus, shares = Corpus(seed=99), {}
-    for family in (corpus.known, corpus.unknown, corpus.glossary, corpus.fact, corpus.reverse, corpus.note, corpus.letters):
+    for family in (
+        corpus.known,
+        corpus.unknown,
+        corpus.glossary,
+        corpus.fact,
+        corpus.reverse,
+        corpus.note,
+        corpus.letters,
+    ):
         encoded = [encode(tokenizer, family()) for _ in range(rows)]
         length = max(len(ids) for ids, _ in encoded)
         ids, labels = (part.to(device) for part in stack(encoded, length, tokenizer.pad_token_id))
@@ -138,7 +151,7 @@ def save(model, tokenizer, output_dir: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=HERE / "tiny-chat")
-    parser.add_argument("--tokens", type=float, default=14e6, help="tokens to train on")
+    parser.add_argument("--tokens", type=float, default=17e6, help="tokens to train on")
     parser.add_argument("--peak", type=float, default=2.5e-3, help="learning rate before the decay")
     parser.add_argument("--decay", type=float, default=0.9, help="last share of the tokens, over which it falls to 0")
     parser.add_argument("--seed", type=int, default=0)
@@ -159,11 +172,17 @@ def main() -> None:
             torch.optim.AdamW(others, lr=arguments.peak, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
         ]
     else:
-        optimizers = [torch.optim.AdamW(model.parameters(), lr=arguments.peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True)]
+        optimizers = [
+            torch.optim.AdamW(model.parameters(), lr=arguments.peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+        ]
     body = torch.compile(model.model, dynamic=False)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(GENERAL['acronyms'])} acronyms", flush=True)
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(GENERAL['acronyms'])} acronyms",
+        flush=True,
+    )
 
-    batches = micro_batches(tokenizer, seed=arguments.seed + 1000)
+    corpus = Corpus(arguments.seed + 1000)
+    batches = micro_batches(tokenizer, corpus)
     seen, step, started, recent = 0, 0, time.time(), []
     if arguments.checkpoint and arguments.checkpoint.exists():
         saved = torch.load(arguments.checkpoint)
@@ -171,10 +190,13 @@ def main() -> None:
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         seen, step = saved["seen"], saved["step"]
-        batches = micro_batches(tokenizer, seed=arguments.seed + 1000 + step)
+        corpus = Corpus(arguments.seed + 1000 + step)
+        batches = micro_batches(tokenizer, corpus)
     while seen < arguments.tokens:
         left = (arguments.tokens - seen) / arguments.tokens
         rate = arguments.peak * min(1.0, (step + 1) / 100, left / arguments.decay)
+        if seen > arguments.tokens / 2:
+            corpus.read_more()
         total, supervised = 0.0, 0
         for _ in range(MICROS_A_STEP):
             ids, labels = (part.to(device) for part in next(batches))
@@ -193,10 +215,16 @@ def main() -> None:
         recent.append(total / supervised)
         if step % arguments.every == 0:
             speed = f"{seen / 1e6:.2f}M tokens, {(time.time() - started) / 60:.1f} min"
-            print(f"step {step}, {speed}, loss {sum(recent) / len(recent):.4f}, lr {rate:.1e}, {measure(model, tokenizer, device)}", flush=True)
+            shares = measure(model, tokenizer, device)
+            print(f"step {step}, {speed}, loss {sum(recent) / len(recent):.4f}, lr {rate:.1e}, {shares}", flush=True)
             recent = []
             if arguments.checkpoint:
-                state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "seen": seen, "step": step}
+                state = {
+                    "model": model.state_dict(),
+                    "optimizers": [o.state_dict() for o in optimizers],
+                    "seen": seen,
+                    "step": step,
+                }
                 torch.save(state, arguments.checkpoint.with_suffix(".new"))
                 arguments.checkpoint.with_suffix(".new").replace(arguments.checkpoint)
                 save(model, tokenizer, arguments.checkpoint.parent / "latest")
