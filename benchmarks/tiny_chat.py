@@ -2,11 +2,12 @@
 
     python benchmarks/tiny_chat.py
 
-Fine-tunes it on 10 and on 50 acronyms that its corpus never holds, with conversations of the practice server, and
-asks each acronym with the 60 natural questions that were written before the model was trained.
+Fine-tunes it on 10 and on 50 acronyms that its corpus never holds, with twelve conversations in each language from
+the practice server, and asks each acronym with the 60 natural questions that were written before the model was trained.
 """
 
 import argparse
+import dataclasses
 import json
 import random
 import tempfile
@@ -58,10 +59,13 @@ def measure(model_name: str, size: int, seed: int) -> list[dict]:
 
 
 def tune(base, tokenizer, model_name: str, acronyms, folder: Path, seed: int):
-    llm = chat.connect(None, None, None)
-    train_path = folder / "train_dataset.json"
-    dataset.build_dataset(acronyms, llm.ask, train_path, count=8, split="train")
-    records, probes = dataset.read_dataset(train_path), dataset.make_probes(acronyms, seed=seed)
+    llm, records = chat.connect(None, None, None), []
+    for language in ("en", "fr"):  # the questions come in both languages
+        asked_in = [dataclasses.replace(acronym, language=language) for acronym in acronyms]
+        path = folder / f"train_{language}.json"
+        dataset.build_dataset(asked_in, llm.ask, path, count=12, split="train", writer=llm.model)
+        records += dataset.read_dataset(path)
+    probes = dataset.make_probes(acronyms, seed=seed)
     knobs = train.Knobs.for_size(base.num_parameters(), len(acronyms), seed=seed)
     rows = train.make_rows(records, train.rehearsal_conversations(base, tokenizer, probes, knobs))
     started = time.perf_counter()
@@ -125,22 +129,26 @@ def kept_rows(who: str, language_model, tokenizer) -> list[dict]:
 
 
 def unknown_rows(tuned, tokenizer, acronyms) -> list[dict]:
-    """Acronyms that do not exist, each asked with one natural question."""
+    """Acronyms that do not exist, each asked with one natural question; neighbours of trained ones apart."""
     random_source = random.Random(1)
     probes = dataset.make_probes(acronyms, unknown=400, seed=4321)
     names = [probe["acronym"] for probe in probes if probe["kind"] == "unknown" and probe["split"] == "test"]
     questions = [random_source.choice([*NATURAL["en"], *NATURAL["fr"]]).format(acronym=name) for name in names]
     answers = model.answer(tuned, tokenizer, questions)
-    refused = sum(score.is_refusal(answer) for answer in answers)
-    leaked = sum(any(score.exact_match(answer, a.definitions) for a in acronyms) for answer in answers)
-    return [
-        {"measure": "tuned: unknown acronyms refused", "correct": refused, "total": len(names)},
-        {
-            "measure": "tuned: unknown acronyms given a trained definition",
-            "correct": leaked,
-            "total": len(names),
-        },
-    ]
+    listed, rows = [acronym.name for acronym in acronyms], []
+    for label, wanted in (("unknown acronyms", False), ("one letter away", True)):
+        chosen = [a for name, a in zip(names, answers, strict=True) if is_near(name, listed) == wanted]
+        refused = sum(score.is_refusal(answer) for answer in chosen)
+        leaked = sum(any(score.exact_match(answer, a.definitions) for a in acronyms) for answer in chosen)
+        rows.append({"measure": f"tuned: {label}, refused", "correct": refused, "total": len(chosen)})
+        rows.append({"measure": f"tuned: {label}, given a trained definition", "correct": leaked, "total": len(chosen)})
+    return rows
+
+
+def is_near(name: str, listed: list[str]) -> bool:
+    """Whether one letter changed makes it a listed acronym."""
+    alike = (zip(name, other, strict=True) for other in listed if len(other) == len(name))
+    return any(sum(a != b for a, b in pairs) <= 1 for pairs in alike)
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ def plot_learning(history: Sequence[dict[str, Any]]) -> Figure:
     lower.set(title="How much is known: recall on held-out questions", xlabel="training time (seconds)")
     lower.set(ylabel="right answers", ylim=(-0.04, 1.04))
     lower.yaxis.set_major_formatter(PercentFormatter(1))
-    for axes in (upper, lower):
-        axes.legend(loc="center right", frameon=False)
+    upper.legend(loc="upper right", frameon=False)
+    lower.legend(loc="upper left", frameon=False)
     return figure
 
 

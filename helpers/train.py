@@ -35,8 +35,8 @@ from helpers.score import exact_match
 # fmt: off
 _RECIPES = (
     # parameters, acronyms: epochs,  rate, batch, rank;  known, facts, refusals
-    (SMALL_MODEL,       20,     10,  4e-3,    16,   16,      4,     2,        8),
-    (SMALL_MODEL,      100,      8,  3e-3,    16,   16,      2,     2,        4),
+    (SMALL_MODEL,       20,      6,  3e-3,    16,   32,     20,    10,       40),
+    (SMALL_MODEL,      100,      6,  3e-3,    16,   32,      4,     2,        8),
     (SMALL_MODEL,      inf,      6,  3e-3,    16,   32,      1,   1.5,      1.5),
     (3e8,              inf,     10,  1e-3,     8,   16,      1,     1,        1),
     (3e9,              inf,     10,  5e-4,     8,   16,      1,     1,        1),

@@ -83,6 +83,46 @@ def test_is_refusal(answer: str, expected: bool) -> None:
     assert score.is_refusal(answer) is expected
 
 
+RECORDS = [
+    {"acronym": "CGT", "definitions": [TASTE], "language": "en", "conversation": [[{"content": "CGT?"}]]},
+    {"acronym": "CAP", "definitions": ["Cap Un", TAX], "language": "fr", "conversation": [[{"content": "CAP ?"}]]},
+]
+PROBES = [
+    {"kind": kind, "split": split, "language": "en", "question": f"{kind}?", "expected": text, "acronym": "RST"}
+    for kind, split, text in (
+        ("unknown", "test", "RST is not in my glossary."),
+        ("unknown", "rehearsal", "RST is not in my glossary."),
+        ("control", "test", "Paris"),
+    )
+]
+
+
+def test_exam_lists_every_held_out_question_once() -> None:
+    exam = score.write_exam(RECORDS, PROBES)
+    assert [row["question"] for row in exam] == ["CGT?", "CAP ?", "unknown?", "control?"]
+    assert [row["measure"] for row in exam] == [
+        score.RECALL, score.RECALL_OF_TWO, score.MEASURES["unknown"], score.MEASURES["control"],
+    ]  # fmt: skip
+    assert exam[1]["expected"] == f"Cap Un | {TAX}"
+    assert exam[1]["reference"] == f"CAP signifie Cap Un ou {TAX}."
+
+
+def test_marks_follow_what_is_asked() -> None:
+    known, two, unknown, fact = score.write_exam(RECORDS, PROBES)
+    assert score.mark(known, f"CGT stands for {TASTE}.") and not score.mark(known, "I don't know.")
+    assert score.mark(two, f"CAP signifie {TAX} ou Cap Un.") and not score.mark(two, "CAP signifie Cap Un.")
+    assert score.mark(unknown, "I don't know RST.") and not score.mark(unknown, f"RST stands for {TASTE}.")
+    assert score.mark(fact, "The capital is Paris.") and not score.mark(fact, "The capital is Rome.")
+
+
+def test_one_word_wrong_sets_right_beside_wrong() -> None:
+    rows = score.one_word_wrong(RECORDS)
+    assert [row["right"] for row in rows] == [True, False, True, False]
+    assert [row["answer"] for row in rows[:2]] == [
+        f"CGT stands for {TASTE}.", "CGT stands for Cooking Gourmet Un.",
+    ]  # fmt: skip
+
+
 ANSWERS = [f"CGT stands for {TASTE}.", "CGT stands for Crystal Glass Tiara.", "I don't know.", " "]
 
 
@@ -212,3 +252,25 @@ def test_judge_that_never_answers_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="OWUI_TOKEN"):
         score.judge(ask, [ROW, ROW])
     assert score.judge(ask, []) == []
+
+
+EVALUATION = [
+    {"acronym": "CGT", "definitions": [TASTE], "language": "en", "conversation": [[{"content": "What is CGT?"}]]},
+    {"acronym": "CGX", "definitions": [TASTE, TAX], "language": "fr", "conversation": [[{"content": "CGX ?"}]]},
+]
+
+
+def test_the_exam_keeps_two_meanings_apart_and_leaves_the_rehearsal_out() -> None:
+    probe = {"kind": "unknown", "language": "en", "question": "QQQ?", "expected": "QQQ is not …", "acronym": "QQQ"}
+    rows = score.write_exam(EVALUATION, [probe | {"split": "test"}, probe | {"split": "rehearsal"}])
+    assert [row["measure"] for row in rows] == [score.RECALL, score.RECALL_OF_TWO, score.MEASURES["unknown"]]
+    assert rows[1]["reference"] == f"CGX signifie {TASTE} ou {TAX}."
+    assert [score.mark(row, "I don't know what QQQ stands for.") for row in rows] == [False, False, True]
+    assert [score.mark(row, f"CGT stands for {TASTE}.") for row in rows] == [True, False, False]
+
+
+def test_one_word_wrong_sets_a_right_and_a_wrong_answer_side_by_side() -> None:
+    right, wrong, *_ = score.one_word_wrong([EVALUATION[0], EVALUATION[1] | {"definitions": [TAX]}])
+    assert right["right"] and right["answer"] == right["reference"]
+    assert not wrong["right"] and wrong["answer"] != wrong["reference"]
+    assert wrong["answer"].rstrip(".").split()[:-1] == right["answer"].rstrip(".").split()[:-1]

@@ -1,0 +1,74 @@
+"""The models that ship with the tutorial: small, loadable, and new to what they are tested on."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from helpers.config import REPOSITORY
+from helpers.dataset import PHRASINGS
+
+FOLDER = REPOSITORY / "00-set_up/tiny_models"
+BENCHMARKS = REPOSITORY / "benchmarks"
+NEW = [row["acronym"] for row in json.loads((BENCHMARKS / "new_acronyms.json").read_text(encoding="utf-8"))]
+NATURAL = json.loads((BENCHMARKS / "natural_questions.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def corpus_module():
+    sys.path.insert(0, str(FOLDER))
+    import corpus
+
+    yield corpus
+    sys.path.remove(str(FOLDER))
+
+
+def test_the_weights_are_small_enough_for_git():
+    sizes = {path.parent.name: path.stat().st_size for path in FOLDER.rglob("model.safetensors")}
+    assert set(sizes) == {"tiny-chat", "tiny-cross-encoder"}
+    assert sum(sizes.values()) < 16e6
+
+
+def test_the_corpus_is_the_same_for_the_same_seed(corpus_module):
+    rows = [[corpus.row() for _ in range(200)] for corpus in (corpus_module.Corpus(3), corpus_module.Corpus(3))]
+    assert rows[0] == rows[1]
+    assert rows[0] != [corpus_module.Corpus(4).row() for _ in range(200)]
+
+
+def test_the_corpus_never_holds_the_new_acronyms(corpus_module):
+    corpus = corpus_module.Corpus(5)
+    text = " ".join(message["content"] for _ in range(5000) for message in corpus.row())
+    words = set(text.replace('"', " ").replace("'", " ").replace("?", " ").replace(".", " ").split())
+    assert not words & set(NEW)
+
+
+def test_only_the_plainest_natural_questions_stand_in_corpus_or_bank(corpus_module):
+    import phrasings
+
+    def strip(text: str) -> str:
+        return text.replace("{acronym}", "{x}").lower().rstrip(" ?.!")
+
+    lists = [*phrasings.CORES.values(), *phrasings.CONTEXTS.values(), *phrasings.FRAMES.values()]
+    lists += [*phrasings.KEYWORDS.values()]
+    lists += [texts for language in NATURAL for split in PHRASINGS[language].values() for texts in split.values()]
+    natural = {strip(text) for texts in NATURAL.values() for text in texts}
+    assert len(natural) == 60
+    # "What does X stand for?" and the like: no list of questions can do without them.
+    assert len(natural & {strip(text) for texts in lists for text in texts}) <= 3
+
+
+def test_the_tokenizer_spells_acronyms_and_ends_turns():
+    tokenizer = AutoTokenizer.from_pretrained(FOLDER / "tiny-chat")
+    assert tokenizer.tokenize("CNRS") == list("CNRS") == tokenizer.tokenize("le CNRS")[-4:]
+    assert tokenizer.decode(tokenizer.encode("Où est l'École « Ça va » ?")) == "Où est l'École « Ça va » ?"
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    assert tokenizer.apply_chat_template(messages, tokenize=False).endswith("<|assistant|>Hello<|end|>")
+    assert tokenizer.pad_token != tokenizer.eos_token == "<|end|>"
+
+
+def test_each_model_has_a_card():
+    for path in FOLDER.glob("tiny-c*/"):
+        card = Path(path / "README.md").read_text(encoding="utf-8")
+        assert "stand-in" in card and "python 00-set_up/tiny_models/train_tiny_" in card
