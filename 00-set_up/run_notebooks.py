@@ -28,7 +28,7 @@ def main(acronym_path: str | None) -> None:
         path = REPOSITORY / f"{name}.ipynb"
         parameters = {"acronym_path": acronym_path} if acronym_path and number == 0 else {}
         execute(path, copies_dir / path.name, parameters)
-    print(f"\n{format_summary(read_summary(config.summary_path))}\n")
+    print(f"\n{format_summary(read_summary(config.summary_path))}\n{config.stand_ins()}\n")
     print(f"Notebooks with their figures: {copies_dir}")
     print(f"Data, models, answers:        {config.data_dir}, {config.models_dir}, {config.tests_dir}")
     print("To step through by hand:      source 00-set_up/init_locally.sh && jupyter lab")
