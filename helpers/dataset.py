@@ -227,7 +227,7 @@ def make_probes(
     names = _unknown_names(listed, {entry["acronym"] for entry in known}, rng)
     languages = sorted({acronym.language for acronym in acronyms})
     probes = []
-    for split, total in (("test", unknown), ("rehearsal", max(4 * unknown, 16 * len(acronyms)))):
+    for split, total in (("test", unknown), ("rehearsal", max(4 * unknown, 2 * len(acronyms)))):
         for number in range(total):
             name, language = next(names), languages[number % len(languages)]
             row = {"kind": "unknown", "split": split, "language": language, "acronym": name}
