@@ -61,7 +61,7 @@ pipeline_tag: text-ranking
 
 A cross-encoder of {parameters:,} parameters ({size:.1f} MB) that reads an answer together with its reference
 ("X stands for D." or "X signifie D.") and says from 0 to 1 whether they say the same. It ships with the
-tutorial so that stage 3 runs without a network:
+tutorial, as a stand-in for one of the hub, so that stage 3 runs without a network:
 
 ```python
 from sentence_transformers import CrossEncoder
