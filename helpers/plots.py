@@ -50,7 +50,7 @@ def plot_recall(rows: Sequence[dict[str, Any]]) -> Figure:
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.invert_yaxis()
     marks = [plt.Rectangle((0, 0), 1, 1, color=SERIES[i % len(SERIES)]) for i in range(len(models))]
-    figure.legend(marks, [name for _, name in models], loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(marks, [name for _, name in models], loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
