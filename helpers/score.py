@@ -47,23 +47,17 @@ def write_exam(eval_records: Sequence[dict], probes: Sequence[dict]) -> list[dic
     """
     rows = []
     for record in eval_records:
-        measure = RECALL if len(record["definitions"]) == 1 else RECALL_OF_TWO
-        rows += [(measure, turns[0]["content"], record) for turns in record["conversation"]]
+        definitions = record["definitions"]
+        about = {"acronym": record["acronym"], "definitions": definitions, "expected": " | ".join(definitions)}
+        about["reference"] = definition_sentence(record["acronym"], definitions, record["language"])
+        measure = RECALL if len(definitions) == 1 else RECALL_OF_TWO
+        rows += [{"measure": measure, "question": turns[0]["content"], **about} for turns in record["conversation"]]
     for probe in probes:
         if probe["split"] == "test":
-            row = (MEASURES[probe["kind"]], probe["question"], {**probe, "definitions": [probe["expected"]]})
-            rows.append(row)
-    return [
-        {
-            "measure": measure,
-            "question": question,
-            "acronym": about["acronym"],
-            "definitions": about["definitions"],
-        }
-        | {"expected": " | ".join(about["definitions"])}
-        | {"reference": definition_sentence(about["acronym"], about["definitions"], about["language"])}
-        for measure, question, about in rows
-    ]
+            about = {"acronym": probe["acronym"], "definitions": [probe["expected"]]}
+            about |= dict.fromkeys(("expected", "reference"), probe["expected"])
+            rows.append({"measure": MEASURES[probe["kind"]], "question": probe["question"], **about})
+    return rows
 
 
 def mark(row: dict, answer: str) -> bool:

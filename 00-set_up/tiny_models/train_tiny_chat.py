@@ -2,7 +2,8 @@
 
     python 00-set_up/tiny_models/train_tiny_chat.py
 
-A small Llama, trained with AdamW on assistant tokens only, saved in the ordinary Hugging Face format. One CPU thread
+A small Llama, trained with Muon (matrices) and AdamW (the rest) on assistant tokens only, saved in the ordinary
+Hugging Face format. One CPU thread
 in bfloat16 autocast by default; a GPU is used when there is one.
 """
 
@@ -156,7 +157,6 @@ def main() -> None:
     parser.add_argument("--decay", type=float, default=0.9, help="last share of the tokens, over which it falls to 0")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", type=Path, help="file to save to and resume from")
-    parser.add_argument("--optimizer", default="muon", choices=("muon", "adamw"))
     parser.add_argument("--every", type=int, default=250, help="steps between reports")
     arguments = parser.parse_args()
 
@@ -166,15 +166,10 @@ def main() -> None:
     model = make_model(tokenizer).to(device)
     hidden = [p for p in model.model.layers.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is q for q in hidden)]
-    if arguments.optimizer == "muon":
-        optimizers = [
-            torch.optim.Muon(hidden, lr=arguments.peak, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(others, lr=arguments.peak, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
-        ]
-    else:
-        optimizers = [
-            torch.optim.AdamW(model.parameters(), lr=arguments.peak, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-        ]
+    optimizers = [
+        torch.optim.Muon(hidden, lr=arguments.peak, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=arguments.peak, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+    ]
     body = torch.compile(model.model, dynamic=False)
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(GENERAL['acronyms'])} acronyms",
