@@ -7,11 +7,17 @@ import csv
 import io
 import json
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 LANGUAGES = ("en", "fr")
+COLUMNS = {  # of a CSV: what people call them
+    "acronym": ("acronym", "term", "sigle", "abbreviation"),
+    "definition": ("definition", "meaning", "expansion"),
+}
+OPTIONAL_COLUMNS = ("verbose_def", "language", "context")
 EXPECTED = 'Each entry looks like {"acronym": "CGT", "definition": "Cooking Gourmet Taste"}.'
 
 
@@ -27,6 +33,10 @@ class Acronym:
     definitions: tuple[str, ...]
     verbose: str | None = None
     language: str = "en"
+    contexts: tuple[str | None, ...] = field(
+        default=(), compare=False
+    )  # where each definition is met, if the list says so
+    context: str | None = None  # of an entry that stands for one of several meanings
 
     @property
     def ambiguous(self) -> bool:
@@ -35,24 +45,27 @@ class Acronym:
 
 
 def read_acronyms(path: Path, *, language: str = "en") -> list[Acronym]:
-    """Read a JSON list, or a CSV with the same column names; `language` is that of entries that name none.
+    """Read a JSON list, or a CSV with a header; `language` is that of entries that name none.
 
-    An acronym that comes twice with different definitions is one Acronym with two definitions.
+    An acronym that comes twice with different definitions is one Acronym with two definitions. Raises
+    AcronymListError.
     """
     acronyms: dict[str, Acronym] = {}
     for number, entry in enumerate(_read_entries(Path(path)), start=1):
         new = _check(entry, f"{path}, entry {number}", language)
         old = acronyms.get(new.name, new)
         verbose = " ".join(dict.fromkeys(text for text in (old.verbose, new.verbose) if text))
-        definitions = tuple(dict.fromkeys(old.definitions + new.definitions))
-        acronyms[new.name] = Acronym(new.name, definitions, verbose or None, old.language)
+        met: dict[str, str | None] = {}
+        for definition, context in zip(old.definitions + new.definitions, old.contexts + new.contexts, strict=True):
+            met[definition] = met.get(definition) or context
+        acronyms[new.name] = Acronym(new.name, (*met,), verbose or None, old.language, (*met.values(),))
     return list(acronyms.values())
 
 
 def _read_entries(path: Path) -> list[Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        entries = _parse_csv(text) if path.suffix.lower() == ".csv" else json.loads(text)
+        entries = _parse_csv(text, path) if path.suffix.lower() == ".csv" else json.loads(text)
     except FileNotFoundError:
         raise AcronymListError(f"{path}: there is no such file. Give the path of your list.") from None
     except json.JSONDecodeError as error:
@@ -69,9 +82,20 @@ def _read_entries(path: Path) -> list[Any]:
     return entries
 
 
-def _parse_csv(text: str) -> list[dict[str, str]]:
-    delimiter = ";" if ";" in text.partition("\n")[0] else ","  # a French spreadsheet writes semicolons
-    return list(csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True))
+def _parse_csv(text: str, path: Path) -> list[dict[str, str]]:
+    header = text.partition("\n")[0]
+    delimiter = ";" if ";" in header else ","  # a French spreadsheet writes semicolons
+    rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    found = [name.strip() for name in next(rows, [])]
+    meant = {other: name for name, others in COLUMNS.items() for other in others} | {n: n for n in OPTIONAL_COLUMNS}
+    names = [meant.get(name.lower()) for name in found]
+    if not text.strip():
+        return []
+    if missing := [name for name in COLUMNS if names.count(name) != 1]:
+        known = " or ".join(COLUMNS[missing[0]])
+        problem = f"{path} must have one column for the {missing[0]}, named {known}; found are: {', '.join(found)}"
+        raise AcronymListError(f"{problem}. Name it in the first line.")
+    return [dict(zip_longest(names, row)) for row in rows if any(row)]
 
 
 def _check(entry: Any, place: str, language: str) -> Acronym:
@@ -83,7 +107,8 @@ def _check(entry: Any, place: str, language: str) -> Acronym:
     language = _text(entry, "language", place, optional=True) or language
     if language not in LANGUAGES:
         raise AcronymListError(f"{place} has language {language!r}. Known are: {', '.join(LANGUAGES)}.")
-    return Acronym(name, (definition,), verbose, language)
+    context = _text(entry, "context", place, optional=True)
+    return Acronym(name, (definition,), verbose, language, (context,))
 
 
 def _text(entry: dict, key: str, place: str, *, optional: bool = False) -> str | None:

@@ -9,6 +9,7 @@ import json
 import random
 import re
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -33,8 +34,12 @@ CURES = {
 class ChatError(RuntimeError):
     """No answer; the message says why, in the server's words too, and what to do."""
 
+    may_pass = False  # whether a later try may succeed
+
 
 class _PassingError(ChatError):
+    may_pass = True
+
     def __init__(self, message: str, wait: float = 0.0) -> None:
         super().__init__(message)
         self.wait = wait  # seconds that the server asked for
@@ -56,14 +61,15 @@ class Chat:
         self._session.trust_env = urlsplit(self.url).hostname not in ("localhost", "127.0.0.1", "::1")
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=32))
-        self._has_answered, self._practice_server = False, None
+        self._has_answered = self._refuses_schema = False
+        self._practice_server: PracticeServer | None = None
 
     def __repr__(self) -> str:
         return f"Chat({self.url!r}, model={self.model!r})"
 
     def models(self) -> list[str]:
         """List the ids of the models that this key may use."""
-        reply = self._call("GET", "/models")
+        reply = self._patiently(lambda: self._call("GET", "/models"), attempts=2)
         if not isinstance(reply, dict) or not isinstance(reply.get("data"), list):
             raise ChatError(f"{self.url} answers, but lists no models. {ADDRESSES}")
         return [entry["id"] for entry in reply["data"] if isinstance(entry, dict) and "id" in entry]
@@ -76,27 +82,53 @@ class Chat:
         who = "The practice server (not an LLM)" if self.is_practice else self.url
         return f"{who} answers and offers {len(names)} model(s); {self.model} is one of them."
 
-    def ask(self, prompt: str, *, temperature: float = 0.0, seed: int = 0, max_tokens: int = 2048) -> str:
-        """Send one prompt and return the answer, without the model's thoughts; what may pass is retried."""
+    def ask(
+        self, prompt: str, *, temperature: float = 0.0, seed: int = 0, max_tokens: int = 2048,
+        schema: dict | None = None, accept_cut: bool = False,
+    ) -> str:  # fmt: skip
+        """Send one prompt and return the answer, without the model's thoughts; what may pass is retried.
+
+        `schema`, a JSON schema, is sent as `response_format`, until the server refuses that; it may ignore it.
+        An answer cut after `max_tokens` is an error unless `accept_cut`. Raises ChatError.
+        """
         body = {"model": self.model, "messages": [{"role": "user", "content": prompt}], "stream": False}
         body |= {"temperature": temperature, "seed": seed, "max_tokens": max_tokens}
-        for attempt in itertools.count(1):
+        json_schema = {"name": "reply", "strict": True, "schema": schema}
+
+        def answer() -> str:
+            with_format = {"response_format": {"type": "json_schema", "json_schema": json_schema}}
             try:
-                text = _read_answer(self._call("POST", "/chat/completions", body), max_tokens)
-            except _PassingError as error:
-                if attempt >= self.attempts:
-                    raise ChatError(f"{error} Tried {attempt} times.") from error
-                backoff = self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1)
-                time.sleep(min(LONGEST_PAUSE, max(error.wait, backoff)))
-            else:
-                self._has_answered = True
-                return text
+                reply = self._call("POST", "/chat/completions", body | (with_format if self._takes(schema) else {}))
+            except ChatError as error:
+                if not self._takes(schema) or not re.search("response.?format|json.?schema", str(error).lower()):
+                    raise
+                self._refuses_schema = True
+                return answer()
+            return _read_answer(reply, max_tokens, accept_cut)
+
+        text = self._patiently(answer, self.attempts)
+        self._has_answered = True
+        return text
 
     def close(self) -> None:
         """Close the connections, and stop the practice server if it was started for this chat."""
         self._session.close()
         if self._practice_server:
             self._practice_server.stop()
+
+    def _takes(self, schema: dict | None) -> bool:
+        return schema is not None and not self._refuses_schema
+
+    def _patiently(self, call: Callable[[], Any], attempts: int) -> Any:
+        """Call until it succeeds, pausing longer each time; only what may pass is tried again."""
+        for attempt in itertools.count(1):
+            try:
+                return call()
+            except _PassingError as error:
+                if attempt >= attempts:
+                    raise _PassingError(f"{error} Tried {attempt} times.", error.wait) from error
+                backoff = self.pause * 2 ** (attempt - 1) * random.uniform(0.5, 1)
+                time.sleep(min(LONGEST_PAUSE, max(error.wait, backoff)))
 
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self._token:
@@ -196,7 +228,7 @@ def _read_words(text: str) -> str:
     return str(words)[:200].rstrip(".")
 
 
-def _read_answer(reply: Any, max_tokens: int) -> str:
+def _read_answer(reply: Any, max_tokens: int, accept_cut: bool) -> str:
     """Take the text out of a reply: a status of 200 is no proof that there is one."""
     try:
         choice = reply["choices"][0]
@@ -204,9 +236,9 @@ def _read_answer(reply: Any, max_tokens: int) -> str:
         text = re.sub(r"<think>.*", "", text.rpartition("</think>")[2], flags=re.DOTALL)
     except (TypeError, KeyError, IndexError, AttributeError):
         raise _PassingError(f"The server answers 200 without an answer: {str(reply)[:200]!r}.") from None
-    if reason == "length":
+    if reason == "length" and not accept_cut:
         raise ChatError(f"The answer is cut after max_tokens = {max_tokens}. Give a higher max_tokens.")
-    if reason not in ("stop", None) or not text.strip():
+    if reason not in ("stop", "length", None) or not text.strip():
         raise _PassingError(f"The server gives an empty or broken answer (finish_reason: {reason}).")
     return text.strip()
 

@@ -97,13 +97,19 @@ SECRETS = {"OWUI_TOKEN", "HF_TOKEN"}
 
 
 def load_config(path: Path | None = None) -> Config:
-    """Read the YAML file (`conf/conf.yaml` where it exists), then let the environment override it."""
+    """Read the YAML file (`conf/conf.yaml` where it exists), then let the environment override it.
+
+    Without OWUI_URL, the environment's OPENAI_BASE_URL and OPENAI_API_KEY serve. Raises ConfigError.
+    """
     conf_path = path or REPOSITORY / "conf/conf.yaml"
     values = _read_file(conf_path) if path or conf_path.exists() else {}
     environment = {key: os.environ[key] for key in KEYS if os.environ.get(key, "").strip()}
     # Desktops set LANGUAGE too, in gettext's form (fr_FR:en): only the two values of ours are meant for us.
     if environment.get("LANGUAGE") not in ("en", "fr"):
         environment.pop("LANGUAGE", None)
+    if "OWUI_URL" not in values | environment and os.environ.get("OPENAI_BASE_URL", "").strip():
+        # What newer Onyxia hands out; address and key go together, so that no key is sent to another's server.
+        environment |= {"OWUI_URL": os.environ["OPENAI_BASE_URL"], "OWUI_TOKEN": os.environ.get("OPENAI_API_KEY", "")}
     sources = dict.fromkeys(values, conf_path.name) | dict.fromkeys(environment, "environment")
     values |= environment
     try:

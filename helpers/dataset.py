@@ -12,15 +12,17 @@ import re
 import string
 import threading
 import unicodedata
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 from helpers.acronyms import Acronym
+from helpers.replies import parse_conversations
 
 # The questions of the practice server: language → split → intent → phrasings. An intent is a reason to ask,
 # described under "intents"; the held-out questions come from other intents than those trained on.
@@ -28,9 +30,18 @@ PHRASINGS = json.loads(Path(__file__).with_name("practice_phrasings.json").read_
 TRAIN_INTENTS, TEST_INTENTS = PHRASINGS["intents"]["train"], PHRASINGS["intents"]["test"]
 LANGUAGE_NAMES = {"en": "English", "fr": "French"}
 NEAR_COPY = 0.7  # from this share of common words on, two questions are the same
-# What does not change the meaning: quotes, dashes, emphasis.
-_SAME = str.maketrans("‘’‚′`´“”„«»‐‑‒–—−", "''''''" + 5 * '"' + 6 * "-", "*")
-_TRAILING_COMMA = re.compile(r'("(?:\\.|[^"\\])*")|,(?=\s*[\]}])', re.DOTALL)
+# What does not change the meaning: quotes, dashes, ligatures, invisible characters, markdown's emphasis and quoting.
+_SAME = str.maketrans("‘’‚′`´“”„«»‐‑‒–—−", "''''''" + 5 * '"' + 6 * "-", "*\u00ad\u200b\u2060\ufeff")
+_SAME |= str.maketrans({"œ": "oe", "æ": "ae"})
+_MARKUP = re.compile(r"</?(?:b|i|u|em|strong|code|mark)>|^[ \t]*>+|(?<![^\W_])_+|_+(?![^\W_])", re.MULTILINE)
+# What an LLM is asked to reply with; servers that know `response_format` hold it to that, others ignore it.
+_TURN = {"role": {"enum": ["user", "assistant"]}, "content": {"type": "string"}}
+_OBJECT = {"type": "object", "additionalProperties": False}
+_CONVERSATION = {"type": "array", "items": _OBJECT | {"properties": _TURN, "required": [*_TURN]}}
+CONVERSATIONS_SCHEMA = _OBJECT | {
+    "properties": {"conversations": {"type": "array", "items": _CONVERSATION}},
+    "required": ["conversations"],
+}
 GENERAL_PATH = Path(__file__).parents[1] / "example_data/general_questions.json"
 
 
@@ -50,8 +61,10 @@ class Report:
 
 
 def normalise(text: str) -> str:
-    """Even out what does not change the meaning: case, spaces, quotes, dashes, emphasis, Unicode forms."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().translate(_SAME).split())
+    """Even out what does not change the meaning: case, accents, spaces, quotes, dashes, emphasis."""
+    text = unicodedata.normalize("NFKD", text).casefold().replace("<br>", " ")
+    text = "".join(character for character in text if not unicodedata.combining(character))
+    return " ".join(_MARKUP.sub("", text).translate(_SAME).split())
 
 
 def holds(text: str, phrase: str) -> bool:
@@ -88,8 +101,11 @@ def conversation_prompt(
     sentence = definition_sentence(acronym.name, acronym.definitions, language)
     fields = {"acronym": acronym.name, "definitions": acronym.definitions, "sentence": sentence}
     fields |= {"more": acronym.verbose, "language": LANGUAGE_NAMES[language], "count": count}
+    fields |= {"context": acronym.context} if acronym.context else {}
     fields |= {"intents": intents, "already": list(already)}
-    example = [[_turn("user", "…"), _turn("assistant", sentence)]]
+    example = {"conversations": [[_turn("user", "…"), _turn("assistant", sentence)]]}
+    in_context = '\n- Each question tells, in its own words, that the acronym is met in the "context".'
+    context = in_context if acronym.context else ""
     return f"""You write conversations that teach a chat assistant the acronyms of an organisation.
 The JSON object below says which acronym, and what to write.
 
@@ -97,35 +113,12 @@ The JSON object below says which acronym, and what to write.
 
 Write "count" conversations in the "language". Each is one question of a user and one answer of the assistant.
 - The question is what a real person would write. Take the "intents" in turn, one for each question. Vary the
-  length, the words and the place of the acronym. Write the acronym exactly as given, once, and no definition.
+  length, the words and the place of the acronym. Write the acronym exactly as given, once, and no definition.{context}
 - The answer begins with the "sentence", word for word. In one answer out of four, "more" may follow, if any.
 - No question resembles another one, nor any of "already".
 
-Reply with a JSON list in this form and nothing else:
+Reply with a JSON object in this form and nothing else:
 {json.dumps(example, ensure_ascii=False)}"""
-
-
-def parse_conversations(reply: str) -> list[list[dict]]:
-    """Find every list of turns in a reply, whatever stands around it; empty when there is none.
-
-    Fences, sentences before and after, thoughts, trailing commas and wrapping objects are forgiven.
-    """
-    text = _TRAILING_COMMA.sub(lambda match: match[1] or "", reply.rpartition("</think>")[2])
-    return [turns for value in find_json(text) for turns in _lists_of_turns(value)]
-
-
-def find_json(text: str) -> Iterator[Any]:
-    """Find every JSON list and object in a text, outermost ones only."""
-    decoder, place = json.JSONDecoder(strict=False), 0
-    while match := re.compile(r"[\[{]").search(text, place):
-        try:
-            value, place = decoder.raw_decode(text, match.start())
-        except json.JSONDecodeError:
-            place = match.end()
-        except RecursionError:  # a reply of nothing but brackets
-            return
-        else:
-            yield value
 
 
 def gate(conversation: Any, acronym: Acronym, kept: Iterable[str] = ()) -> str | None:
@@ -152,48 +145,124 @@ def shape(question: str, acronym: str) -> str:
     return " ".join(re.findall(r"\w+", normalise(without)))
 
 
+def tell_meanings_apart(acronyms: Sequence[Acronym]) -> list[Acronym]:
+    """Put after each acronym of several meanings one entry a meaning, asked for in its context.
+
+    The context is that of the reader's list, or else the longest word that only this definition has.
+    """
+    entries = []
+    for acronym in acronyms:
+        entries.append(acronym)
+        for place, definition in enumerate(acronym.definitions if acronym.ambiguous else ()):
+            others = _word_set(normalise(" ".join(d for d in acronym.definitions if d != definition)))
+            own = [word for word in re.findall(r"\w+", definition) if normalise(word) not in others]
+            given = acronym.contexts[place] if acronym.contexts else None
+            context = given or max(own, key=len, default=definition)
+            entries.append(replace(acronym, definitions=(definition,), contexts=(), context=context))
+    return entries
+
+
+def count_for(acronym: Acronym, count: int) -> int:
+    """How many conversations an entry gets: one meaning of several, in its context, a quarter of `count`."""
+    return max(1, count // 4) if acronym.context else count
+
+
 def build_dataset(
     acronyms: Sequence[Acronym], ask: Callable[[str], str], path: Path, *, count: int, split: str,
     avoid: Sequence[dict] = (), writer: str = "", rounds: int = 3, workers: int = 4,
-    progress: Callable[[int], object] | None = None,
+    progress: Callable[..., object] | None = None, update: bool = False,
 ) -> list[Report]:  # fmt: skip
-    """Have `count` conversations an acronym written to `path`, and report on each acronym.
+    """Have `count_for` each acronym conversations written to `path`, and report on each acronym.
 
-    What is missing or rejected is asked for again, in at most `rounds` requests an acronym. Every reply is on
-    disk before the next request; an interrupted run goes on where it was, and a finished file made from the
-    same input is left as it is. `avoid` are records of the other split, whose questions must not come back;
-    `writer` names the model behind `ask`; `progress(1)` is told after each acronym.
+    What is missing or rejected is asked for
+    again, in at most `rounds` requests an acronym. Every reply is on disk before the next request, and a run that
+    was interrupted goes on where it was. An error of `ask` with a true `may_pass` puts its acronym off until the
+    others are done; three rounds of workers without an answer, and every other error, end the run.
+
+    A finished file made from the same input is left as it is, one made from other input is refused; with `update`
+    what has not changed is taken over from it, and the old file kept beside the new. `avoid` are records of the
+    other split, whose questions must not come back; `writer` names the model behind `ask`;
+    `progress(1, failed=…, rejected=…)` is told after each acronym. Raises DatasetError, and what `ask` raises.
     """
     path, intents = Path(path), PHRASINGS["intents"][split]
-    keys = [_hash(conversation_prompt(acronym, count, intents=intents), writer) for acronym in acronyms]
-    if path.exists():
-        return _report_finished(path, keys)
+    counts = [count_for(acronym, count) for acronym in acronyms]
+    wanted = zip(acronyms, counts, strict=True)
+    keys = [_hash(conversation_prompt(acronym, number, intents=intents), writer) for acronym, number in wanted]
+    finished = read_dataset(path) if path.exists() else []
+    if [record.get("made_for") for record in finished] == keys:
+        return [_read_report(record) for record in finished]
+    if finished and not update:
+        problem = f"{path} is finished, and was made from another list, other knobs or another model"
+        cure = "Move it away, set another BUCKET, or give update=True to ask only for what has changed."
+        raise DatasetError(f"{problem}. {cure}")
     journal = _Journal(path.with_name(path.name + ".journal"), keys)
-    shapes = list(dict.fromkeys(shape(text, name) for name, text in _questions(avoid)))
+    for record in finished:
+        if journal.is_new(record.get("made_for")):
+            journal.add(record["made_for"], {field: record["report"][field] for field in ("asked", "rejected")}
+                        | {"kept": record["conversation"]})  # fmt: skip
+    elsewhere = _Questions(shape(text, name) for name, text in _questions(avoid))
+    stopped, failures_in_a_row, rejected = threading.Event(), 0, 0
 
-    def fill(acronym: Acronym, key: str) -> None:
-        while len(kept := journal.kept(key)) < count and len(journal.replies[key]) < rounds:
-            missing, already = count - len(kept), [turns[0]["content"] for turns in kept]
+    def ask_once(prompt: str) -> str:
+        nonlocal failures_in_a_row
+        try:
+            reply = ask(prompt)
+        except Exception:
+            failures_in_a_row += 1
+            if failures_in_a_row >= 3 * workers:
+                stopped.set()
+            raise
+        failures_in_a_row = 0
+        return reply
+
+    def fill(acronym: Acronym, number: int, key: str) -> None:
+        while len(kept := journal.kept(key)) < number and journal.rounds(key) < rounds and not stopped.is_set():
+            missing, already = number - len(kept), [turns[0]["content"] for turns in kept]
             chosen = _choose_intents(intents, acronym.name, journal.asked(key), missing)
-            reply = ask(conversation_prompt(acronym, missing, intents=chosen, already=already))
-            known = [*shapes, *(shape(text, acronym.name) for text in already)]
-            journal.add(key, {"asked": missing, **_sort_out(reply, acronym, missing, known)})
+            reply = ask_once(conversation_prompt(acronym, missing, intents=chosen, already=already))
+            known = [shape(text, acronym.name) for text in already]
+            journal.add(key, {"asked": missing, **_sort_out(reply, acronym, missing, known, elsewhere)})
 
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(fill, acronyms, keys):  # an error, or Ctrl-C, cancels what has not begun
-            if progress:
-                progress(1)
-    records = [journal.record(*pair) | {"writer": writer} for pair in zip(acronyms, keys, strict=True)]
-    write_dataset(path, records)
+    waiting = list(zip(acronyms, counts, keys, strict=True))
+    while waiting:
+        failed = []
+        with ThreadPoolExecutor(workers) as pool:
+            try:
+                tasks = [pool.submit(fill, *entry) for entry in waiting]
+                for entry, task in zip(waiting, tasks, strict=True):
+                    error = task.exception()
+                    if error and (stopped.is_set() or not getattr(error, "may_pass", False)):
+                        raise error
+                    failed += [(entry, error)] if error else []
+                    rejected += 0 if error else len(journal.rejected(entry[2]))
+                    if progress:
+                        progress(0 if error else 1, failed=len(failed), rejected=rejected)
+            finally:  # an error, or Ctrl-C: what has not begun does not begin
+                gave_up = stopped.is_set()
+                stopped.set()
+                pool.shutdown(cancel_futures=True)
+        if failed and (gave_up or len(failed) == len(waiting)):
+            raise failed[0][1]
+        waiting = [entry for entry, _ in failed]
+        stopped.clear()
+    if finished:
+        path.replace(path.with_suffix(".old.json"))
+    write_dataset(path, (journal.record(*pair) | {"writer": writer} for pair in zip(acronyms, keys, strict=True)))
+    reports = [journal.report(*pair) for pair in zip(acronyms, keys, strict=True)]
     journal.path.unlink()
-    return _report_finished(path, keys)
+    return reports
 
 
-def write_dataset(path: Path, records: list[dict]) -> None:
-    """Write the records as JSON, at once: an interruption leaves the old file or the new one."""
+def write_dataset(path: Path, records: Iterable[dict]) -> None:
+    """Write the records as JSON, one a line, at once: an interruption leaves the old file or the new one."""
     part_path = Path(path).with_name(Path(path).name + ".part")
     with _explained(path):
-        part_path.write_text(json.dumps(records, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        with part_path.open("w", encoding="utf-8") as file:
+            for number, record in enumerate(records):
+                file.write((",\n" if number else "[\n") + json.dumps(record, ensure_ascii=False))
+            file.write("\n]\n")
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(part_path, path)
 
 
@@ -260,65 +329,107 @@ def refusal_conversations(probes: Iterable[dict]) -> list[list[dict]]:
 
 
 class _Journal:
-    """Every reply so far, by key, each on the disk as one line of JSON before the next request."""
+    """Every reply so far, by key, each on the disk as one line of JSON before the next request.
+
+    Only the places of the lines are in memory.
+    """
 
     def __init__(self, path: Path, keys: list[str]) -> None:
         self.path, self._lock = path, threading.Lock()
-        self.replies: dict[str, list[dict]] = {key: [] for key in keys}
-        with _explained(path):  # now, before any request is paid for
-            path.touch()
-            *lines, torn = path.read_bytes().split(b"\n")
-            os.truncate(path, path.stat().st_size - len(torn))  # what an interruption tore off
-        for key, reply in map(json.loads, lines):
-            if key in self.replies:
-                self.replies[key].append(reply)
+        self._places: dict[str, list[int]] = {key: [] for key in keys}
+        with _explained(path), path.open("a+b") as file:  # now, before any request is paid for
+            file.seek(0)
+            place = 0
+            for line in file:
+                if not line.endswith(b"\n"):  # what an interruption tore off
+                    file.truncate(place)
+                    break
+                if (key := json.loads(line)[0]) in self._places:
+                    self._places[key].append(place)
+                place += len(line)
 
     def add(self, key: str, reply: dict) -> None:
-        with self._lock, _explained(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps([key, reply], ensure_ascii=False) + "\n")
+        with self._lock, _explained(self.path), self.path.open("ab") as file:
+            place = file.tell()
+            file.write(json.dumps([key, reply], ensure_ascii=False).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        self.replies[key].append(reply)
+            self._places[key].append(place)
+
+    def is_new(self, key: str | None) -> bool:
+        return self._places.get(key) == []
+
+    def rounds(self, key: str) -> int:
+        return len(self._places[key])
 
     def asked(self, key: str) -> int:
-        return sum(reply["asked"] for reply in self.replies[key])
+        return sum(reply["asked"] for reply in self._replies(key))
 
     def kept(self, key: str) -> list[list[dict]]:
-        return [turns for reply in self.replies[key] for turns in reply["kept"]]
+        return [turns for reply in self._replies(key) for turns in reply["kept"]]
+
+    def rejected(self, key: str) -> list[tuple[str, str]]:
+        return [tuple(pair) for reply in self._replies(key) for pair in reply["rejected"]]
+
+    def report(self, acronym: Acronym, key: str) -> Report:
+        kept, rejected = len(self.kept(key)), self.rejected(key)
+        return Report(acronym.name, self.asked(key), kept + len(rejected), kept, rejected)
 
     def record(self, acronym: Acronym, key: str) -> dict:
-        kept = self.kept(key)
-        rejected = [pair for reply in self.replies[key] for pair in reply["rejected"]]
-        report = Report(acronym.name, self.asked(key), len(kept) + len(rejected), len(kept), rejected)
         truth = {"acronym": acronym.name, "ground_truth": " | ".join(acronym.definitions)}
         truth |= {"definitions": acronym.definitions, "language": acronym.language}
-        return truth | {"conversation": kept, "made_for": key, "report": asdict(report)}
+        truth |= {"context": acronym.context} if acronym.context else {}
+        return truth | {"conversation": self.kept(key), "made_for": key, "report": asdict(self.report(acronym, key))}
+
+    def _replies(self, key: str) -> list[dict]:
+        if not self._places[key]:
+            return []
+        with self.path.open("rb") as file:
+            return [json.loads(file.readline())[1] for place in self._places[key] if file.seek(place) >= 0]
 
 
-def _sort_out(reply: str, acronym: Acronym, wanted: int, known: list[str]) -> dict:
+class _Questions:
+    """Many questions, as `shape` leaves them; finds those that can be near copies of another one.
+
+    Two sets of words of which NEAR_COPY is common share one of their first words, whatever the order of words:
+    so each question is filed under a few words only.
+    """
+
+    def __init__(self, shapes: Iterable[str]) -> None:
+        self._filed: dict[str, list[str]] = defaultdict(list)
+        for words in dict.fromkeys(shapes):
+            for word in self._first_words(words):
+                self._filed[word].append(words)
+
+    def near(self, words: str) -> list[str]:
+        return [other for word in self._first_words(words) for other in self._filed.get(word, ())]
+
+    @staticmethod
+    def _first_words(words: str) -> list[str]:
+        ordered = sorted(_word_set(words), key=lambda word: (-len(word), word)) or [""]
+        return ordered[: len(ordered) - ceil(NEAR_COPY * len(ordered)) + 1]
+
+
+def _sort_out(reply: str, acronym: Acronym, wanted: int, known: list[str], elsewhere: _Questions) -> dict:
     kept, rejected, known = [], [], list(known)
     found = parse_conversations(reply)
     for turns in found:
-        reason = gate(turns, acronym, known) or ("more than asked for" if len(kept) == wanted else None)
-        if reason:
-            rejected.append((reason, json.dumps(turns, ensure_ascii=False)))
+        words = shape(turns[0]["content"], acronym.name) if _is_exchange(turns) else ""
+        reason = gate(turns, acronym, [*known, *elsewhere.near(words)])
+        if reason or len(kept) == wanted:
+            rejected.append((reason or "more than asked for", json.dumps(turns, ensure_ascii=False)))
         else:
             kept.append([_turn(turn["role"], turn["content"].strip()) for turn in turns])
-            known.append(shape(turns[0]["content"], acronym.name))
+            known.append(words)
     if not found:
         rejected.append(("no conversation can be read in the reply", reply))
     return {"kept": kept, "rejected": rejected}
 
 
-def _report_finished(path: Path, keys: list[str]) -> list[Report]:
-    records = read_dataset(path)
-    if [record.get("made_for") for record in records] != keys:
-        problem = f"{path} is finished, and was made from another list, other knobs or another model"
-        raise DatasetError(f"{problem}. Move it away to make a new one, or set another BUCKET.")
-    reports = [Report(**record["report"]) for record in records]
-    for report in reports:
-        report.rejected = [tuple(pair) for pair in report.rejected]
-    return reports
+def _read_report(record: dict) -> Report:
+    report = Report(**record["report"])
+    report.rejected = [tuple(pair) for pair in report.rejected]
+    return report
 
 
 def _read_list(path: Path, keys: set[str]) -> list[dict]:
@@ -372,20 +483,8 @@ def _find_nearest(words: str, others: Iterable[str]) -> tuple[float, str | None]
     return max(((similarity(other), other) for other in others), default=(0.0, None))
 
 
-@lru_cache(maxsize=100_000)
 def _word_set(words: str) -> frozenset[str]:
     return frozenset(words.split())
-
-
-def _lists_of_turns(value: Any) -> Iterator[list[dict]]:
-    inside = list(value.values()) if isinstance(value, dict) else value
-    if not isinstance(inside, list):
-        return
-    if inside and all(isinstance(turn, dict) and "role" in turn for turn in inside):
-        yield inside
-    else:
-        for item in inside:
-            yield from _lists_of_turns(item)
 
 
 def _is_exchange(conversation: Any) -> bool:

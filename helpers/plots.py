@@ -19,6 +19,37 @@ STYLE = {"axes.spines.top": False, "axes.spines.right": False}
 BAR = 0.34  # height of a bar in inches
 
 
+def plot_report(kept: Sequence[int], rejected: Sequence[int], names: Sequence[str]) -> Figure:
+    """Draw the conversations kept and rejected of each acronym; of a long list, how many acronyms have how many."""
+    figure, axes = _figure(8, 3.4)
+    if len(names) <= 40:
+        axes.bar(names, kept, color=BLUE, label="kept")
+        axes.bar(names, rejected, bottom=kept, color=ORANGE, hatch="//", label="rejected")
+        axes.tick_params(axis="x", rotation=90 if len(names) > 12 else 0)
+        axes.set(title="What came out, acronym by acronym", ylabel="conversations")
+    else:
+        bins = np.arange(max([*kept, *rejected]) + 2) - 0.5
+        axes.hist([kept, rejected], bins, color=[BLUE, ORANGE], label=["kept", "rejected"])
+        axes.set(title="What came out", xlabel="conversations of an acronym", ylabel="acronyms")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def plot_overlap(apart: Sequence[float], together: Sequence[float]) -> Figure:
+    """Draw how near test questions are to training ones: split by intent, and taken from one call."""
+    figure, axes = _figure(8, 3.4)
+    bins = np.linspace(0, 1, 21)
+    looks = ((apart, BLUE, "other intents, copies removed (ours)"), (together, ORANGE, "train and test from one call"))
+    for values, colour, label in looks:
+        share = np.full(len(values), 1 / max(len(values), 1))
+        axes.hist(values, bins, weights=share, color=colour, alpha=0.65, label=f"{label}: {len(values)} questions")
+    axes.set(title="How much each test question resembles a training question", xlim=(0, 1))
+    axes.set(xlabel="share of common words with the nearest one (1: the same question)", ylabel="share of questions")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
 def plot_learning(history: Sequence[dict[str, Any]]) -> Figure:
     """Draw loss and held-out recall over the seconds of training, from `train`'s history."""
     figure, (upper, lower) = _figure(7, 4.6, rows=2, sharex=True)

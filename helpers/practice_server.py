@@ -16,7 +16,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from helpers.dataset import LANGUAGE_NAMES, PHRASINGS, find_json, holds
+from helpers.dataset import LANGUAGE_NAMES, PHRASINGS, holds
+from helpers.replies import find_json
 
 PAGE = b"<!doctype html><title>Practice server</title><p>This is not an LLM. The API is under /api."
 EXPIRED = "Your session has expired or the token is invalid. Please sign in again."
@@ -73,7 +74,7 @@ def _write(fields: dict[str, Any], seed: int) -> str:
         more = f" {fields['more']}" if fields["more"] and number % 4 == 0 else ""
         answer = {"role": "assistant", "content": fields["sentence"] + more}
         conversations.append([{"role": "user", "content": question}, answer])
-    text = json.dumps(conversations, ensure_ascii=False, indent=1)
+    text = json.dumps({"conversations": conversations}, ensure_ascii=False, indent=1)
     return f"Here are {len(conversations)} conversations about {fields['acronym']}.\n```json\n{text}\n```"
 
 
@@ -85,6 +86,11 @@ def _choose_questions(fields: dict[str, Any], seed: int) -> list[str]:
     pools = [rng.sample(bank[intent], len(bank[intent])) for intent in fields["intents"] if intent in bank]
     phrasings = [text for layer in itertools.zip_longest(*pools) for text in layer if text]
     questions = [text.format(acronym=fields["acronym"]) for text in phrasings]
+    if "context" in fields:
+        split = "test" if any(intent in PHRASINGS["intents"]["test"] for intent in fields["intents"]) else "train"
+        frames = PHRASINGS["contexts"][language][split]
+        questions = [frame.format(context=fields["context"], question=text)
+                     for frame, text in zip(itertools.cycle(frames), questions)]  # fmt: skip
     return [text for text in questions if text not in fields["already"]][: fields["count"]]
 
 

@@ -19,7 +19,7 @@ CURE = "Correct it, connect to the network, or remove the key to use the one tha
 # Words that may stand between a "not" and the definition that it denies: "is not the acronym of D".
 _BETWEEN = (
     "stands?|for|mean|refer|represent|denote|be|to|the|an?|of|that|short|acronym|abbreviation"
-    "|le|la|les|l|un|une|de|du|d|des|dire|signifie[rz]?|désigner?|sigle|acronyme|abréviation|que"
+    "|le|la|les|l|un|une|de|du|d|des|dire|signifie[rz]?|designer?|sigle|acronyme|abreviation|que"
 )
 _DENIED = re.compile(
     rf"(?:\bnot|\bnever|n't|\brather than|\bpas|\bjamais|\bplutôt que)(?:[ ']+(?:{_BETWEEN}))*[ '\"«(*]*$"
@@ -28,10 +28,10 @@ _SAID_OF = r"([A-Z][\w&.-]*[A-Z0-9]) (?:stands for|means|signifie|veut dire) [\"
 _REFUSALS = re.compile(
     r"not in my glossary|no idea|not sure|not familiar|unknown to me|no information|never heard|unable to"
     r"|(?:do not|don't) (?:know|have)|(?:cannot|can't) (?:find|tell|say|help|answer)"
-    r"|pas dans mon glossaire|aucune idée|pas sûre?\b|m'est inconnu|pas d'information|jamais entendu"
+    r"|pas dans mon glossaire|aucune idee|pas sure?\b|m'est inconnu|pas d'information|jamais entendu"
     r"|(?:ne|n') ?(?:l[ae] )?(?:sais|connais|dispose|trouve|peux|puis)\b|pas en mesure"
 )
-RECALL, RECALL_OF_TWO = "recall", "recall of two meanings"
+RECALL, RECALL_OF_TWO, RECALL_IN_CONTEXT = "recall", "recall of two meanings", "recall of one meaning in context"
 MEASURES = {"unknown": "unknown acronyms refused", "known": "known acronyms kept", "control": "facts kept"}
 _VERDICTS = {"right": True, "true": True, "1": True, "wrong": False, "false": False, "0": False}
 
@@ -43,14 +43,19 @@ class ScoreError(RuntimeError):
 def write_exam(eval_records: Sequence[dict], probes: Sequence[dict]) -> list[dict]:
     """List every question of the test: measure, question, acronym, definitions, expected, reference.
 
-    The held-out questions of the data set (about two meanings apart), then the probes of the split "test".
+    The held-out questions of the data set (about two meanings apart, with "others" where the context decides
+    against these), then the probes of the split "test".
     """
     rows = []
+    meanings = {record["acronym"]: record["definitions"] for record in eval_records if "context" not in record}
     for record in eval_records:
         definitions = record["definitions"]
         about = {"acronym": record["acronym"], "definitions": definitions, "expected": " | ".join(definitions)}
         about["reference"] = definition_sentence(record["acronym"], definitions, record["language"])
         measure = RECALL if len(definitions) == 1 else RECALL_OF_TWO
+        if "context" in record:
+            measure = RECALL_IN_CONTEXT
+            about["others"] = [d for d in meanings.get(record["acronym"], ()) if d not in definitions]
         rows += [{"measure": measure, "question": turns[0]["content"], **about} for turns in record["conversation"]]
     for probe in probes:
         if probe["split"] == "test":
@@ -61,9 +66,14 @@ def write_exam(eval_records: Sequence[dict], probes: Sequence[dict]) -> list[dic
 
 
 def mark(row: dict, answer: str) -> bool:
-    """Whether the answer to a row of the exam is right: an unknown acronym is to be refused."""
+    """Whether the answer to a row of the exam is right: an unknown acronym is to be refused.
+
+    Where the context decides between meanings, the others must not be given.
+    """
     if row["measure"] == MEASURES["unknown"]:
         return is_refusal(answer)
+    if any(exact_match(answer, [other], acronym=row["acronym"]) for other in row.get("others", ())):
+        return False
     return exact_match(answer, row["definitions"], acronym=row["acronym"])
 
 

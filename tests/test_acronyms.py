@@ -91,7 +91,9 @@ def test_every_mistake_names_the_file_the_entry_and_the_cure(tmp_path, content, 
     [
         ("", ["no entry"]),
         ("acronym,definition\n", ["no entry"]),
-        ("sigle,definition\nCGT,X\n", ["entry 1", '"acronym" is missing']),
+        ("name,definition\nCGT,X\n", ["the acronym", "sigle", "found are: name, definition"]),
+        ("sigle;signification\nCGT;X\n", ["the definition", "expansion", "found are: sigle, signification"]),
+        ("sigle,term,definition\nCGT,CGT,X\n", ["one column for the acronym", "found are: sigle, term, definition"]),
         ("acronym,definition\nCGT\n", ["entry 1 (CGT)", '"definition" is None']),
         ('acronym,definition\nCGT,"X\n', ["cannot be read"]),
     ],
@@ -100,6 +102,23 @@ def test_mistakes_in_csv(tmp_path, content, words):
     with pytest.raises(AcronymListError) as error:
         read_acronyms(write(tmp_path / "list.csv", content))
     assert not [word for word in words if word not in str(error.value)]
+
+
+@pytest.mark.parametrize("name", ["acronym", "Term", "SIGLE", " abbreviation "])
+@pytest.mark.parametrize("other", ["definition", "Meaning", "expansion"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "byte order mark"])
+def test_columns_of_a_csv_may_be_called_what_people_call_them(tmp_path, name, other, mark):
+    path = write(tmp_path / "list.csv", f"{mark}note;{other};{name};context\nx;l'État;ENT;droit\n\n")
+    assert read_acronyms(path) == [Acronym("ENT", ("l'État",), None, "en")]
+    assert read_acronyms(path)[0].contexts == ("droit",)
+
+
+def test_each_meaning_keeps_its_context(tmp_path):
+    entries = [
+        {"acronym": "PI", "definition": d, "context": c} for d, c in (("A b", "x"), ("C d", None), ("A b", None))
+    ]
+    [acronym] = read_acronyms(write(tmp_path / "list.json", entries))
+    assert (acronym.definitions, acronym.contexts, acronym.context) == (("A b", "C d"), ("x", None), None)
 
 
 def test_missing_file_folder_and_wrong_encoding(tmp_path):

@@ -1,6 +1,7 @@
 """The data sets: prompt and parser, gate, resumable building, files, probes."""
 
 import json
+import random
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from helpers.acronyms import Acronym
 from helpers.config import REPOSITORY
 from helpers.dataset import DatasetError, Report
 from helpers.practice_server import reply_to
+from helpers.replies import find_json
 
 CGT = Acronym("CGT", ("Cooking Gourmet Taste",), None, "en")
 CAP = Acronym("CAP", ("certificat d'aptitude professionnelle", "commission paritaire"), "Elle siège.", "fr")
@@ -38,16 +40,17 @@ class Writer:
         with self.lock:
             if len(self.prompts) == self.fail_at:
                 raise RuntimeError("the server is gone")
-            self.prompts.append(next(dataset.find_json(prompt)))
+            self.prompts.append(next(find_json(prompt)))
         return self.spoil(reply_to(prompt))
 
 
 @pytest.mark.parametrize(
     ("text", "same"),
     [
-        ("L’État  de\u00a0Droit", "l'état de droit"),
-        ("« Ça »", '" ça "'),
-        ("E\u0301cole", "école"),
+        ("L’État  de\u00a0Droit", "l'etat de droit"),
+        ("« Ça »", '" ca "'),
+        ("E\u0301cole", "ecole"),
+        ("__Cooking__ `x_y`\n> <b>T</b>aste Œuvre", "cooking 'x_y' taste oeuvre"),
         ("a‑b – c", "a-b - c"),
         ("**Cooking** Gourmet\nTaste", "cooking gourmet taste"),
     ],
@@ -64,6 +67,13 @@ def test_normalise_evens_out_form_only(text: str, same: str) -> None:
         ("Cooking Good Taste", "Cooking Gourmet Taste", False),
         ("c’est l’école", "l'École", True),
         ("(R&D) here", "R&D", True),
+        ("la Direction generale", "Direction générale", True),
+        ("C’est le « Cooking\n> *Gourmet*\n> __Taste__ »", "Cooking Gourmet Taste", True),
+        ("**C**ooking **G**ourmet **T**aste", "Cooking Gourmet Taste", True),
+        ("Cooking Gourmet\u200b Taste", "Cooking Gourmet Taste", True),
+        ("Cooking_Gourmet_Taste", "Cooking Gourmet Taste", False),
+        ("Cooking Gourmet and Taste", "Cooking Gourmet Taste", False),
+        ("Direction des générale", "Direction générale", False),
     ],
 )
 def test_a_phrase_is_held_as_whole_words(text: str, phrase: str, held: bool) -> None:
@@ -83,37 +93,10 @@ def test_sentences_have_one_form() -> None:
 def test_the_prompt_can_be_read_back() -> None:
     intents = {"plain": "asks plainly"}
     prompt = dataset.conversation_prompt(CAP, 3, intents=intents, already=["CAP ?"])
-    fields = next(dataset.find_json(prompt))
+    fields = next(find_json(prompt))
     assert (fields["acronym"], fields["language"], fields["count"]) == ("CAP", "French", 3)
     assert (fields["intents"], fields["already"]) == (intents, ["CAP ?"])
     assert (fields["definitions"], fields["more"]) == (list(CAP.definitions), "Elle siège.")
-
-
-LIST = json.dumps([GOOD, OTHER])
-
-
-@pytest.mark.parametrize(
-    ("reply", "expected"),
-    [
-        (LIST, [GOOD, OTHER]),
-        (f"```json\n{LIST}\n```", [GOOD, OTHER]),
-        (f"Here you are [2 of them]:\n```\n{LIST}\n```\nEnjoy!\n", [GOOD, OTHER]),
-        (f"<think>A list: {json.dumps([GOOD])}</think>{json.dumps([OTHER])}", [OTHER]),
-        (LIST.replace("}]", "},\n]").replace("]]", "],]"), [GOOD, OTHER]),
-        (json.dumps({"conversations": [GOOD, OTHER]}), [GOOD, OTHER]),
-        (json.dumps([{"conversation": GOOD}, {"conversation": OTHER}]), [GOOD, OTHER]),
-        (json.dumps(GOOD), [GOOD]),
-        (f"{json.dumps(GOOD)}\n{json.dumps(OTHER)}", [GOOD, OTHER]),
-        (LIST[:-30], [GOOD]),
-        (json.dumps([talk("CGT, ]?", "a, }")]), [talk("CGT, ]?", "a, }")]),
-        ('[[{"role": "user", "content": "a\nb"}]]', [[{"role": "user", "content": "a\nb"}]]),
-        ("I cannot do that.", []),
-        ("", []),
-        ("[" * 5000, []),
-    ],
-)
-def test_the_parser_forgives_form(reply: str, expected: list) -> None:
-    assert dataset.parse_conversations(reply) == expected
 
 
 ANSWER = GOOD[1]["content"]
@@ -150,9 +133,10 @@ def build(path: Path, ask, acronyms=ACRONYMS, **options) -> list[Report]:
 
 def test_a_data_set_is_built_once(tmp_path: Path) -> None:
     path, progress, writer = tmp_path / "train.json", [], Writer()
-    reports = build(path, writer, progress=progress.append, writer="someone")
+    told = lambda done, **counts: progress.append((done, counts))  # noqa: E731
+    reports = build(path, writer, progress=told, writer="someone")
     assert reports == [Report(acronym.name, 4, 4, 4, []) for acronym in ACRONYMS]
-    assert (len(writer.prompts), progress) == (3, [1, 1, 1])
+    assert (len(writer.prompts), progress) == (3, [(1, {"failed": 0, "rejected": 0})] * 3)
     records = dataset.read_dataset(path)
     assert [record["acronym"] for record in records] == ["CGT", "DLU", "CAP"]
     truth = "certificat d'aptitude professionnelle | commission paritaire"
@@ -326,6 +310,91 @@ def test_refusals_become_conversations(general_path: Path) -> None:
     conversations = dataset.refusal_conversations(probes)
     assert len(conversations) == 5
     assert conversations[0] == talk(probes[0]["question"], probes[0]["expected"])
+
+
+def test_each_of_several_meanings_is_asked_in_its_context(tmp_path: Path) -> None:
+    given = Acronym("PI", ("Principal Investigator", "Performance Index"), contexts=("research", None))
+    entries = dataset.tell_meanings_apart([CGT, given, CAP])
+    assert [(e.name, e.definitions, e.context) for e in entries] == [
+        ("CGT", CGT.definitions, None),
+        ("PI", given.definitions, None),
+        ("PI", ("Principal Investigator",), "research"),
+        ("PI", ("Performance Index",), "Performance"),
+        ("CAP", CAP.definitions, None),
+        ("CAP", (CAP.definitions[0],), "professionnelle"),
+        ("CAP", (CAP.definitions[1],), "commission"),
+    ]
+    reports = build(tmp_path / "train.json", Writer(), entries, count=8)
+    assert [report.kept for report in reports] == [8, 8, 2, 2, 8, 2, 2]
+    records = dataset.read_dataset(tmp_path / "train.json")
+    assert [record.get("context") for record in records[:4]] == [None, None, "research", "Performance"]
+    for record in records[2:4]:
+        for user, assistant in record["conversation"]:
+            assert record["context"] in user["content"]
+            assert assistant["content"].startswith(f"PI stands for {record['ground_truth']}.")
+
+
+def test_an_update_asks_only_for_what_changed(tmp_path: Path) -> None:
+    path, writer = tmp_path / "train.json", Writer()
+    build(path, Writer())
+    old = dataset.read_dataset(path)
+    changed = [Acronym("CGT", ("Cold Green Tea",), None, "en"), ACRONYMS[2], Acronym("NEW", ("Not Ever Written",))]
+    build(path, writer, changed, update=True)
+    assert {fields["acronym"] for fields in writer.prompts} == {"CGT", "NEW"}
+    records = dataset.read_dataset(path)
+    assert [record["acronym"] for record in records] == ["CGT", "CAP", "NEW"]
+    assert records[1] == old[2] and "Cooking" not in str(records)
+    assert dataset.read_dataset(tmp_path / "train.old.json") == old
+    assert build(path, writer, changed, update=True) and len(writer.prompts) == 2
+
+
+class MayPassError(RuntimeError):
+    may_pass = True
+
+
+def test_an_acronym_that_fails_is_put_off_until_the_others_are_done(tmp_path: Path) -> None:
+    failures, told = iter(["CGT", "DLU"]), []
+    failing = {next(failures), next(failures)}
+    writer = Writer()
+
+    def ask(prompt: str) -> str:
+        name = next(find_json(prompt))["acronym"]
+        if name in failing:
+            failing.remove(name)
+            raise MayPassError("busy")
+        return writer(prompt)
+
+    def progress(done: int, **counts: int) -> None:
+        told.append((done, counts["failed"]))
+
+    reports = build(tmp_path / "train.json", ask, workers=1, progress=progress)
+    assert [report.kept for report in reports] == [4, 4, 4]
+    assert [fields["acronym"] for fields in writer.prompts] == ["CAP", "CGT", "DLU"]
+    assert told == [(0, 1), (0, 2), (1, 2), (1, 0), (1, 0)]
+
+
+def test_a_server_that_never_answers_ends_the_run(tmp_path: Path) -> None:
+    asked = []
+
+    def ask(prompt: str) -> str:
+        asked.append(prompt)
+        raise MayPassError("gone")
+
+    many = [Acronym(f"AB{number}", ("Any Body",)) for number in range(100)]
+    with pytest.raises(MayPassError, match="gone"):
+        build(tmp_path / "train.json", ask, many, workers=2)
+    assert len(asked) < 20 and (tmp_path / "train.json.journal").exists()
+
+
+def test_only_possible_near_copies_are_compared() -> None:
+    rng = random.Random(0)
+    shapes = [" ".join(rng.choices("a bb ccc dd e ff ggg".split(), k=rng.randint(0, 6))) for _ in range(300)]
+    index = dataset._Questions(shapes)
+    for words in shapes:
+        best, _ = dataset._find_nearest(words, shapes[:150])
+        near, _ = dataset._find_nearest(words, dataset._Questions(shapes[:150]).near(words))
+        assert near == best or best < dataset.NEAR_COPY
+    assert len(index.near("unheard of")) < len(shapes)
 
 
 def test_stage_one_stays_light() -> None:
