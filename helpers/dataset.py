@@ -349,12 +349,13 @@ class _Journal:
                 place += len(line)
 
     def add(self, key: str, reply: dict) -> None:
-        with self._lock, _explained(self.path), self.path.open("ab") as file:
-            place = file.tell()
-            file.write(json.dumps([key, reply], ensure_ascii=False).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-            self._places[key].append(place)
+        with _explained(self.path), self.path.open("ab") as file:
+            with self._lock:
+                place = file.seek(0, os.SEEK_END)
+                file.write(json.dumps([key, reply], ensure_ascii=False).encode() + b"\n")
+                file.flush()
+                self._places[key].append(place)
+            os.fsync(file.fileno())  # outside the lock: several threads wait for the disk together
 
     def is_new(self, key: str | None) -> bool:
         return self._places.get(key) == []

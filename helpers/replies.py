@@ -28,6 +28,8 @@ def parse_conversations(reply: str) -> list[list[dict]]:
     text = _THOUGHTS.sub("", reply).rpartition("</think>")[2][:LONGEST]
     strict = _TRAILING_COMMA.sub(lambda match: match[1] or "", text)
     found = list(_conversations(list(find_json(strict))))
+    if found and text.count("content") == 2 * len(found):  # nothing is left to repair
+        return found
     straight = re.sub("[“”]", '"', text) if re.search("[“”]role[“”]", text) else text
     try:
         repaired = json_repair.loads(straight[:LONGEST_BROKEN])

@@ -29,12 +29,12 @@ from functools import partial
 from pathlib import Path
 from helpers import chat, dataset
 from helpers.acronyms import Acronym
-url, path, number, workers = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+url, path, number = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 llm = chat.Chat(url, None, "writer", timeout=(5, 5), attempts=4)
 llm.pause = 0.002
 entries = [Acronym(f"A{n}X", (f"Definition Number {n}",)) for n in range(number)]
 ask = partial(llm.ask, schema=dataset.CONVERSATIONS_SCHEMA, accept_cut=True)
-reports = dataset.build_dataset(entries, ask, path, count=5, split="train", workers=workers, rounds=8)
+reports = dataset.build_dataset(entries, ask, path, count=5, split="train", workers=8, rounds=8)
 print(json.dumps([len(reports), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024]))
 """
 
@@ -43,10 +43,8 @@ def make_list(number: int) -> list[Acronym]:
     return [Acronym(f"A{n}X", (f"Definition Number {n}",)) for n in range(number)]
 
 
-def build(
-    script: Script, acronyms: list[Acronym], path: Path, *, patience: float = 0.3, **options
-) -> list[dataset.Report]:
-    llm = Chat(script.url, None, "writer", timeout=(5, patience), attempts=4)
+def build(url: str, acronyms: list[Acronym], path: Path, *, patience: float = 0.3, **options) -> list[dataset.Report]:
+    llm = Chat(url, None, "writer", timeout=(5, patience), attempts=4)
     llm.pause = 0.002
     options = {"count": 5, "split": "train", "workers": 8, "rounds": 8} | options
     return dataset.build_dataset(acronyms, lambda prompt: llm.ask(prompt, accept_cut=True), path, **options)
@@ -64,15 +62,22 @@ def server_process(folder: Path, *options: str):
             process.kill()
 
 
-def start_client(url: str, path: Path, number: int, workers: int) -> subprocess.Popen:
-    command = [sys.executable, "-c", CLIENT, url, path, str(number), str(workers)]
+def start_client(url: str, path: Path, number: int) -> subprocess.Popen:
+    command = [sys.executable, "-c", CLIENT, url, path, str(number)]
     return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run_client(url: str, path: Path, number: int) -> list[int]:
+    client = start_client(url, path, number)
+    output, errors = client.communicate()
+    assert client.returncode == 0, errors
+    return json.loads(output)
 
 
 def test_nothing_is_lost_and_nothing_wrong_when_a_third_of_the_replies_fail(tmp_path: Path) -> None:
     acronyms, path = make_list(500), tmp_path / "train.json"
     with Script(fail=0.3) as script:
-        reports = build(script, acronyms, path)
+        reports = build(script.url, acronyms, path)
     assert Counter(script.failures).keys() == set(FAILURES)
     records = dataset.read_dataset(path)
     assert [(r["acronym"], r["ground_truth"]) for r in records] == [(a.name, a.definitions[0]) for a in acronyms]
@@ -93,24 +98,24 @@ def test_killed_twenty_times_it_gives_the_same_files_and_asks_for_nothing_twice(
     (tmp_path / "calm").mkdir()
     (tmp_path / "killed").mkdir()
     with server_process(tmp_path / "calm") as url:
-        assert start_client(url, tmp_path / "calm.json", number, 8).wait() == 0
+        run_client(url, tmp_path / "calm.json", number)
     path, journal, kills, moments = tmp_path / "killed.json", tmp_path / "killed.json.journal", 0, []
     with server_process(tmp_path / "killed", "--latency", "0.05") as url:
         log = tmp_path / "killed/log"
         while kills < 20:
             before = journal.stat().st_size if journal.exists() else 0
-            client = start_client(url, path, number, 8)
+            client = start_client(url, path, number)
             while (journal.stat().st_size if journal.exists() else 0) == before and client.poll() is None:
                 time.sleep(0.002)
             time.sleep(rng.uniform(0, 0.06))
             done = {json.loads(line)[0] for line in journal.read_bytes().split(b"\n")[:-1]}
             asked_before = len(log.read_text().splitlines())
             os.kill(client.pid, signal.SIGKILL)
-            assert client.wait() == -signal.SIGKILL, "it was over before it was killed"
-            client.stdout.close(), client.stderr.close()
+            client.communicate()
+            assert client.returncode == -signal.SIGKILL, "it was over before it was killed"
             kills += 1
             moments.append((len(done), asked_before))
-        assert start_client(url, path, number, 8).wait() == 0
+        run_client(url, path, number)
         asked = Counter(json.loads(line)[0] for line in log.read_text().splitlines())
     assert path.read_bytes() == (tmp_path / "calm.json").read_bytes()
     assert not journal.exists() and len({done for done, _ in moments}) == 20
@@ -122,10 +127,11 @@ def test_killed_twenty_times_it_gives_the_same_files_and_asks_for_nothing_twice(
 @pytest.mark.parametrize("workers", [1, 4, 8, 16])
 def test_requests_in_flight_are_used(tmp_path: Path, workers: int) -> None:
     number = 10 * workers
-    with Script(latency=0.5) as script:
+    with server_process(tmp_path, "--latency", "0.5") as url:
         started = time.perf_counter()
-        build(script, make_list(number), tmp_path / "train.json", workers=workers, rounds=1, patience=5)
+        build(url, make_list(number), tmp_path / "train.json", workers=workers, rounds=1, patience=5)
         seconds = time.perf_counter() - started
+    print(f"{workers} in flight: {number / seconds / (workers / 0.5):.1%} of what is possible")
     assert number / seconds >= 0.9 * workers / 0.5
 
 
@@ -133,10 +139,7 @@ def test_memory_hardly_grows_with_the_list(tmp_path: Path) -> None:
     peaks = {}
     with server_process(tmp_path) as url:
         for number in (1_000, 10_000):
-            client = start_client(url, tmp_path / f"{number}.json", number, 8)
-            out, errors = client.communicate()
-            assert client.returncode == 0, errors
-            count, peaks[number] = json.loads(out)
+            count, peaks[number] = run_client(url, tmp_path / f"{number}.json", number)
             assert count == number
     print(f"peak memory: {peaks} MB")
     assert peaks[10_000] < 1.5 * peaks[1_000]
@@ -183,10 +186,10 @@ chat.Chat(url, "{TOKEN[:9]}" + " " + "x", "m")
 
 def test_no_call_is_made_before_a_finished_file_is_left_alone(tmp_path: Path) -> None:
     with Script() as script:
-        build(script, make_list(3), tmp_path / "train.json")
+        build(script.url, make_list(3), tmp_path / "train.json")
         before = script.requests
         with pytest.raises(dataset.DatasetError, match="is finished"):
-            build(script, make_list(4), tmp_path / "train.json")
+            build(script.url, make_list(4), tmp_path / "train.json")
         assert script.requests == before == 3
 
 
@@ -216,7 +219,7 @@ def test_a_long_french_list_arrives_byte_for_byte(tmp_path: Path) -> None:
     assert len(lines) - 1 >= 300 and sum(acronym.ambiguous for acronym in acronyms) >= 10
     entries = dataset.tell_meanings_apart(acronyms)
     with Script(fail=0.2) as script:
-        reports = build(script, entries, tmp_path / "train.json")
+        reports = build(script.url, entries, tmp_path / "train.json")
     records = json.loads((tmp_path / "train.json").read_bytes())
     plain = {record["acronym"]: record["ground_truth"] for record in records if "context" not in record}
     assert plain == {name: " | ".join(all_of) for name, all_of in truths.items()}
