@@ -298,3 +298,40 @@ def test_without_an_address_the_practice_server_answers(model: str | None, used:
     assert "not an LLM" in chat.check()
     assert "not an LLM" in chat.ask("Hi")
     chat.close()
+
+
+def test_a_schema_goes_along_until_the_server_refuses_it(server: ScriptedServer) -> None:
+    chat = Chat(server.url, TOKEN, "llama-3.1:8b")
+    assert chat.ask("x", schema={"type": "object"}) == "Hello."
+    sent = server.requests[-1]["body"]["response_format"]
+    assert (sent["type"], sent["json_schema"]["schema"]) == ("json_schema", {"type": "object"})
+    refusal = {"error": {"message": "response_format is not supported by this model"}}
+    server.replies = [(400, refusal), (200, completion("Plain."))]
+    assert chat.ask("x", schema={"type": "object"}) == "Plain."
+    assert chat.ask("x", schema={"type": "object"}) == "Plain."
+    assert ["response_format" in request["body"] for request in server.requests] == [True, True, False, False]
+    server.replies = [(400, {"detail": "The prompt is too long"})]
+    with pytest.raises(ChatError, match="too long"):
+        chat.ask("x", schema={"type": "object"})
+
+
+def test_a_cut_answer_is_given_to_those_who_accept_it(server: ScriptedServer) -> None:
+    chat = Chat(server.url, TOKEN, "llama-3.1:8b", attempts=1)
+    server.replies = [(200, completion("[[half", "length"))]
+    assert chat.ask("x", accept_cut=True) == "[[half"
+    with pytest.raises(ChatError, match="max_tokens") as error:
+        chat.ask("x")
+    assert not error.value.may_pass
+    server.replies = [(200, completion("  ", "length"))]
+    with pytest.raises(ChatError, match="empty or broken") as error:
+        chat.ask("x", accept_cut=True)
+    assert error.value.may_pass
+
+
+def test_the_first_check_bears_one_failure(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    chat = Chat(server.url, TOKEN, "llama-3.1:8b")
+    chat.pause = 0.001
+    server.models = (503, {"detail": "busy"})
+    with pytest.raises(ChatError, match="busy.*Tried 2 times"):
+        chat.check()
+    assert len(server.requests) == 2

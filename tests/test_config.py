@@ -19,6 +19,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / module.TINY_MODELS / name).mkdir(parents=True)
     (tmp_path / "conf").mkdir()
     monkeypatch.setattr(module, "REPOSITORY", tmp_path)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     return tmp_path
 
 
@@ -207,3 +208,19 @@ def test_run_names_sort_and_keep_the_last_part():
     name = run_name("org/some-model")
     assert name.endswith("_some-model")
     assert len(name) == len("2026-01-31T23-59-59_some-model") and name[:2] == "20" and name[10] == "T"
+
+
+def test_an_openai_address_and_key_serve_where_there_is_no_open_webui(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://llm.example.org/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-key")
+    monkeypatch.setenv("OWUI_TOKEN", "sk-owui-key")
+    for key in ("OWUI_URL", "BUCKET"):
+        monkeypatch.delenv(key, raising=False)
+    path = tmp_path / "conf.yaml"
+    path.write_text("LANGUAGE: fr\n")
+    config = load_config(path)
+    assert config.owui_url == "https://llm.example.org/v1"
+    assert config.owui_token.get_secret_value() == "sk-openai-key"  # never the key of another server
+    path.write_text("OWUI_URL: https://owui.example.org\n")
+    config = load_config(path)
+    assert (config.owui_url, config.owui_token.get_secret_value()) == ("https://owui.example.org", "sk-owui-key")

@@ -26,7 +26,9 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("notebooks")
     copy_repository(folder / "clone")
     ours = {"PYTHONPATH": str(folder / "clone"), "BUCKET": str(folder / "bucket")}
-    environment = {key: value for key, value in os.environ.items() if key not in KEYS} | ours
+    environment = {
+        key: value for key, value in os.environ.items() if key not in KEYS and not key.startswith("OPENAI_")
+    } | ours
     command = [sys.executable, "00-set_up/run_notebooks.py"]
     options = {"cwd": folder / "clone", "env": environment, "timeout": 60 * MINUTES}
     done = subprocess.run(command, capture_output=True, text=True, **options)
