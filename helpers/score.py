@@ -33,7 +33,13 @@ _REFUSALS = re.compile(
 )
 RECALL, RECALL_OF_TWO, RECALL_IN_CONTEXT = "recall", "recall of two meanings", "recall of one meaning in context"
 MEASURES = {"unknown": "unknown acronyms refused", "known": "known acronyms kept", "control": "facts kept"}
-_VERDICTS = {"right": True, "true": True, "1": True, "wrong": False, "false": False, "0": False}
+_VERDICTS = dict.fromkeys(("right", "true", "1", "correct"), True)
+_VERDICTS |= dict.fromkeys(("wrong", "false", "0", "incorrect", "faux"), False)
+_END_OF_TURN = re.compile(r"<\|im_end\|>|</s>|<end_of_turn>|<\|eot_id\|>|<\|end\|>")
+_THOUGHTS = re.compile(r"\A\s*<think(?:ing)?>(?:(?!</think).)*\Z|\A.*</think(?:ing)?>", re.IGNORECASE | re.DOTALL)
+_MARKS = re.compile(r"</?(?:p|pre|b|strong|code|div|br)/?>")
+# "verdict: right" without valid JSON, or the one word on a line of its own
+_LAST_LINE = re.compile(r'(?:.*\n)?(?:\W*verdict\W+(\w+)[^\w{}]*\}?[^\w{}"]*|\W*(right|wrong)\W*)', re.DOTALL)
 
 
 class ScoreError(RuntimeError):
@@ -41,10 +47,10 @@ class ScoreError(RuntimeError):
 
 
 def write_exam(eval_records: Sequence[dict], probes: Sequence[dict]) -> list[dict]:
-    """List every question of the test: measure, question, acronym, definitions, expected, reference.
+    """List every question of the test: measure, question, acronym, definitions, expected, reference, others.
 
-    The held-out questions of the data set (about two meanings apart, with "others" where the context decides
-    against these), then the probes of the split "test".
+    The held-out questions of the data set (about two meanings apart; "others" are those that a context rules
+    out), then the probes of the split "test".
     """
     rows = []
     meanings = {record["acronym"]: record["definitions"] for record in eval_records if "context" not in record}
@@ -52,6 +58,7 @@ def write_exam(eval_records: Sequence[dict], probes: Sequence[dict]) -> list[dic
         definitions = record["definitions"]
         about = {"acronym": record["acronym"], "definitions": definitions, "expected": " | ".join(definitions)}
         about["reference"] = definition_sentence(record["acronym"], definitions, record["language"])
+        about["others"] = []
         measure = RECALL if len(definitions) == 1 else RECALL_OF_TWO
         if "context" in record:
             measure = RECALL_IN_CONTEXT
@@ -60,7 +67,7 @@ def write_exam(eval_records: Sequence[dict], probes: Sequence[dict]) -> list[dic
     for probe in probes:
         if probe["split"] == "test":
             about = {"acronym": probe["acronym"], "definitions": [probe["expected"]]}
-            about |= dict.fromkeys(("expected", "reference"), probe["expected"])
+            about |= dict.fromkeys(("expected", "reference"), probe["expected"]) | {"others": []}
             rows.append({"measure": MEASURES[probe["kind"]], "question": probe["question"], **about})
     return rows
 
@@ -72,7 +79,7 @@ def mark(row: dict, answer: str) -> bool:
     """
     if row["measure"] == MEASURES["unknown"]:
         return is_refusal(answer)
-    if any(exact_match(answer, [other], acronym=row["acronym"]) for other in row.get("others", ())):
+    if any(exact_match(answer, [other], acronym=row["acronym"]) for other in row["others"]):
         return False
     return exact_match(answer, row["definitions"], acronym=row["acronym"])
 
@@ -132,18 +139,30 @@ Explain in one sentence, then end with a JSON object on its own line and nothing
 def parse_verdict(reply: str) -> bool | None:
     """Read the verdict that ends a judge's reply: right, wrong, or None when none can be read.
 
-    What it thinks or quotes before is not its verdict.
+    What it thinks or quotes is not its verdict: "right" counts only as the whole reply, or on a line of its own
+    that ends it. None is asked again, and reported; it is never taken for either.
     """
-    text = re.sub(r"<think>.*?(</think>|$)", "", reply, flags=re.DOTALL).strip("`*. \n\t")[-4000:]
+    text = _MARKS.sub("", _THOUGHTS.sub("", _END_OF_TURN.split(reply)[0])).strip("`*~. \n\t\ufeff")
+    text = re.sub(r"\Ajson\s+", "", text)
+    opening, stop = _decode(text, 0)  # the object first, and perhaps an explanation that names no verdict
+    if opening is not None and "verdict" not in text[stop:].lower():
+        return _look_up(opening)
+    text, found, end = text[-4000:], [], 0
     for start in (match.start() for match in re.finditer("{", text)):
-        try:
-            found, end = json.JSONDecoder().raw_decode(text, start)
-        except (json.JSONDecodeError, RecursionError):
-            continue
-        if end == len(text):
-            return _VERDICTS.get(str(found.get("verdict")).lower())
-    last_line = re.fullmatch(r"(?:.*\n)?\W*verdict\W+(\w+)\W*", text.lower(), flags=re.DOTALL)
-    return _VERDICTS.get(last_line[1]) if last_line else None
+        if start >= end and (value := _decode(text, start))[0] is not None:
+            found.append((start, end := value[1], _look_up(value[0])))
+    if found:
+        start, stop, verdict = found[-1]
+        is_choice = any(re.fullmatch(r"\s*(?:or|ou)?\s*", text[other[1] : start]) for other in found[-2:-1])
+        if is_choice and found[-2][2] is not verdict:  # the two forms of the prompt, repeated
+            return None
+        own_line = not text[:start].rpartition("\n")[2].strip("`*~[ ")
+        if not re.search(r'[\w{}"]', text[stop:]):
+            return verdict if own_line or verdict is False else None
+    last = _LAST_LINE.fullmatch(text.lower())
+    if not last or (found and last[2]):
+        return None
+    return _VERDICTS.get(last[1] or last[2])
 
 
 def judge(
@@ -169,6 +188,22 @@ def judge(
     if asked and len(errors) == asked:
         raise errors[-1]
     return verdicts
+
+
+def _decode(text: str, start: int) -> tuple[Any, int]:
+    """Decode an object at a place of the text: the value of its one "verdict", or None, and where it ends."""
+    pairs_of: list[list[tuple[str, Any]]] = []
+    decoder = json.JSONDecoder(object_pairs_hook=lambda pairs: pairs_of.append(pairs))
+    try:
+        _, end = decoder.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return None, start
+    values = [value for name, value in (pairs_of or [[]])[-1] if name.lower() == "verdict"]
+    return (values[0] if len(values) == 1 else "twice" if values else None), end
+
+
+def _look_up(value: Any) -> bool | None:
+    return None if isinstance(value, (dict, list)) else _VERDICTS.get(str(value).strip(" .!").lower())
 
 
 def _holds(answer: str, definition: str, acronym: str | None) -> bool:

@@ -1,13 +1,14 @@
 """A chat server that plays a script: it answers as Open WebUI does, with the failures that a client meets.
 
-Alone: `python tests/scripted_server.py FOLDER [--fail 0.3] [--latency 0.5]` writes its port to FOLDER/port and each
-acronym asked for, with the number of conversations, to FOLDER/log.
+Alone: `python tests/scripted_server.py FOLDER [--fail 0.3] [--spoil 0.3] [--latency 0.5]` writes its address to
+FOLDER/port and each acronym asked for, with how many conversations were there already, to FOLDER/log.
 """
 
 import argparse
 import hashlib
 import itertools
 import json
+import os
 import random
 import socket
 import struct
@@ -42,7 +43,8 @@ class Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        self.send(200, {"data": [{"id": "writer"}]})
+        self.server.script.is_stale = False  # as in Open WebUI, whose list is mended by being read
+        self.send(*self.server.script.models)
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -51,13 +53,20 @@ class Handler(BaseHTTPRequestHandler):
         script = self.server.script
         with script.lock:
             if script.log:
-                print(json.dumps([fields["acronym"], fields["count"]]), file=script.log, flush=True)
+                print(json.dumps([fields["acronym"], len(fields["already"])]), file=script.log, flush=True)
             script.requests += 1
+            reply = script.replies.pop(0) if script.replies else None
             tries = script.tries[prompt] = script.tries.get(prompt, 0) + 1 if script.fail else 0
+        if script.is_stale:
+            return self.send(400, {"detail": "Model not found"})
+        if reply:
+            return self.send(*reply)
         time.sleep(script.latency)
         draw = random.Random(f"{prompt} {tries}")
         failure = draw.choice(FAILURES) if draw.random() < script.fail else None
         conversations = write_conversations(fields)
+        if random.Random(f"spoil {prompt}").random() < script.spoil:  # the same prompt, the same reply
+            conversations[0][1]["content"] = "I cannot tell."
         if failure:
             with script.lock:
                 script.failures.append(failure)
@@ -75,7 +84,8 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif kind == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
+            os.close(self.connection.detach())  # the files made of it would keep a closed socket open
+            self.close_connection = True
         elif kind == "not JSON":
             self.send(200, "{oops", {"Content-Type": "application/json"})
         elif kind in ("null", "string", "detail", "no choices"):
@@ -124,10 +134,14 @@ class Server(ThreadingHTTPServer):
 
 
 class Script:
-    """What to play: the share of failing requests, the seconds of each, and the file to note requests in."""
+    """What to play: the share of failing requests and of replies with a bad conversation, the seconds of each."""
 
-    def __init__(self, *, fail: float = 0.0, latency: float = 0.0, hang: float = 0.6, log=None) -> None:
-        self.fail, self.latency, self.hang, self.log = fail, latency, hang, log
+    def __init__(
+        self, *, fail: float = 0.0, spoil: float = 0.0, latency: float = 0.0, hang: float = 0.6, log=None
+    ) -> None:
+        self.fail, self.spoil, self.latency, self.hang, self.log = fail, spoil, latency, hang, log
+        # Replies to play first, (status, content[, headers]); the list of models, and whether it is stale until read.
+        self.replies, self.models, self.is_stale = [], (200, {"data": [{"id": "writer"}]}), False
         self.lock, self.requests, self.tries, self.failures = threading.Lock(), 0, {}, []
         self.server = Server(("127.0.0.1", 0), Handler)
         self.server.script = self
@@ -146,10 +160,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--fail", type=float, default=0.0)
+    parser.add_argument("--spoil", type=float, default=0.0)
     parser.add_argument("--latency", type=float, default=0.0)
     given = parser.parse_args()
     with (given.folder / "log").open("a") as log:
-        script = Script(fail=given.fail, latency=given.latency, log=log)
+        script = Script(fail=given.fail, spoil=given.spoil, latency=given.latency, log=log)
         (given.folder / "port.new").write_text(script.url)
         (given.folder / "port.new").replace(given.folder / "port")
         script.server.serve_forever()

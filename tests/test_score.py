@@ -215,6 +215,15 @@ def test_parse_verdict(reply: str, expected: bool | None) -> None:
     assert score.parse_verdict(reply) is expected
 
 
+ATTACKS = json.loads(Path(__file__).with_name("judge_attacks.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack["name"])
+def test_no_attack_flips_a_verdict(attack: dict) -> None:
+    expected = {"right": True, "wrong": False, None: None}[attack["verdict"]]
+    assert score.parse_verdict(attack["reply"]) is expected
+
+
 def test_judge_asks_in_parallel_and_keeps_the_order() -> None:
     together = threading.Barrier(4, timeout=10)
 

@@ -1,6 +1,6 @@
 """Stage 1 against a server that fails, hangs and lies, a client that is killed, and lists of thousands.
 
-Addresses, credentials and single errors are in test_chat.py, single replies in test_replies.py.
+Addresses, credentials and most single errors are in test_chat.py, single replies in test_replies.py.
 """
 
 import json
@@ -19,7 +19,7 @@ from scripted_server import FAILURES, Script
 
 from helpers import dataset
 from helpers.acronyms import Acronym, read_acronyms
-from helpers.chat import Chat
+from helpers.chat import Chat, ChatError
 from helpers.config import REPOSITORY
 
 TOKEN = "sk-planted-7f3a9c51e2b84d60a1"
@@ -74,6 +74,91 @@ def run_client(url: str, path: Path, number: int) -> list[int]:
     return json.loads(output)
 
 
+def count_kept(journal: Path) -> Counter:
+    """Count the conversations of each acronym in the lines that are complete."""
+    lines = [json.loads(line)[1] for line in journal.read_bytes().split(b"\n")[:-1]]
+    return Counter(turns[1]["content"].split()[0] for line in lines for turns in line["kept"])
+
+
+PAGE = {"Content-Type": "text/html"}
+STREAM = {"Content-Type": "text/event-stream"}
+PASSING = {
+    "429 without Retry-After": (429, {"detail": "Too many requests"}),
+    "429 with a fraction": (429, {}, {"Retry-After": "0.01"}),
+    "429 of a proxy": (429, "<html>", PAGE),
+    "503 of a proxy": (503, "<html>", PAGE),
+    "504 of a proxy": (504, "<html>", PAGE),
+    "quota": (400, {"detail": "Quota exceeded for this model"}),
+    "error in a stream": (200, 'data: {"error": {"message": "upstream"}}\n\n', STREAM),
+    "stream cut in an event": (200, 'data: {"choices": [{"delta": {"content": "x"}}]}\n\ndata: {"cho', STREAM),
+    "body cut": (200, '{"choices": [', {"Content-Length": "5000", "Connection": "close"}),
+}
+FINAL = {
+    "pending account": ((401, {"detail": "You do not have permission."}), "401: You do not have permission"),
+    "upstream's bad key": ((401, {"error": {"message": "Incorrect key"}}), "401: Incorrect key"),
+    "body not JSON": ((422, {"detail": [{"msg": "JSON decode error"}]}), "422: .*JSON decode error"),
+    "moved": ((302, "", {"Location": "https://b.fr/api"}), "sends on to https://b.fr/api.*OWUI_URL"),
+}
+LISTS = {
+    "no /api in the address": ((200, "<!doctype html>", PAGE), "web page.*OWUI_URL"),
+    "not a list": ((200, None), "lists no models.*OWUI_URL"),
+    "keys disabled": ((403, {"detail": "Use of API key is not enabled in the environment."}), "403: Use of API"),
+    "pending account": ((401, {"detail": "You do not have permission."}), "401: You do not have permission"),
+    "moved": ((301, "", {"Location": "https://b.fr/api/models"}), "sends on to https://b.fr/api/models.*OWUI_URL"),
+}
+
+
+def ask_once(script: Script, attempts: int = 2) -> str:
+    llm = Chat(script.url, TOKEN, "writer", timeout=(5, 5), attempts=attempts)
+    llm.pause = 0.002
+    return llm.ask(dataset.conversation_prompt(make_list(1)[0], 1, intents={}))
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_what_may_pass_is_asked_again(name: str) -> None:
+    with Script() as script:
+        script.replies = [PASSING[name]]
+        assert "A0X stands for" in ask_once(script)
+        assert script.requests == 2
+
+
+@pytest.mark.parametrize("name", FINAL)
+def test_what_will_not_pass_is_told_in_the_servers_words(name: str) -> None:
+    reply, words = FINAL[name]
+    with Script() as script:
+        script.replies = [reply]
+        with pytest.raises(ChatError, match=words) as caught:
+            ask_once(script)
+        assert script.requests == 1 and not caught.value.may_pass
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_the_list_of_models_tells_what_is_wrong(name: str) -> None:
+    with Script() as script:
+        script.models, words = LISTS[name]
+        with pytest.raises(ChatError, match=words):
+            Chat(script.url, TOKEN, "writer").check()
+
+
+def test_a_stale_list_is_mended_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    with Script() as script:
+        done = []
+
+        def progress(*_: int, **__: int) -> None:
+            done.append(script.requests)
+            script.is_stale = script.is_stale or len(done) == 10
+
+        reports = build(script.url, make_list(60), tmp_path / "train.json", progress=progress)
+        assert not script.is_stale and script.requests > 60
+    assert [report.kept for report in reports] == 60 * [5]
+
+
+def test_a_stale_list_is_mended_for_a_run_that_starts_after_the_outage() -> None:
+    with Script() as script:
+        script.is_stale = True
+        assert "A0X stands for" in ask_once(script)
+
+
 def test_nothing_is_lost_and_nothing_wrong_when_a_third_of_the_replies_fail(tmp_path: Path) -> None:
     acronyms, path = make_list(500), tmp_path / "train.json"
     with Script(fail=0.3) as script:
@@ -97,31 +182,29 @@ def test_killed_twenty_times_it_gives_the_same_files_and_asks_for_nothing_twice(
     rng, number = random.Random(4), 300
     (tmp_path / "calm").mkdir()
     (tmp_path / "killed").mkdir()
-    with server_process(tmp_path / "calm") as url:
+    with server_process(tmp_path / "calm", "--spoil", "0.3") as url:
         run_client(url, tmp_path / "calm.json", number)
-    path, journal, kills, moments = tmp_path / "killed.json", tmp_path / "killed.json.journal", 0, []
-    with server_process(tmp_path / "killed", "--latency", "0.05") as url:
+    path, journal, moments = tmp_path / "killed.json", tmp_path / "killed.json.journal", []
+    with server_process(tmp_path / "killed", "--spoil", "0.3", "--latency", "0.05") as url:
         log = tmp_path / "killed/log"
-        while kills < 20:
+        while len(moments) < 20:
             before = journal.stat().st_size if journal.exists() else 0
             client = start_client(url, path, number)
             while (journal.stat().st_size if journal.exists() else 0) == before and client.poll() is None:
                 time.sleep(0.002)
             time.sleep(rng.uniform(0, 0.06))
-            done = {json.loads(line)[0] for line in journal.read_bytes().split(b"\n")[:-1]}
-            asked_before = len(log.read_text().splitlines())
             os.kill(client.pid, signal.SIGKILL)
             client.communicate()
             assert client.returncode == -signal.SIGKILL, "it was over before it was killed"
-            kills += 1
-            moments.append((len(done), asked_before))
+            moments.append((len(log.read_text().splitlines()), count_kept(journal)))
         run_client(url, path, number)
-        asked = Counter(json.loads(line)[0] for line in log.read_text().splitlines())
+        requests = [json.loads(line) for line in log.read_text().splitlines()]
     assert path.read_bytes() == (tmp_path / "calm.json").read_bytes()
-    assert not journal.exists() and len({done for done, _ in moments}) == 20
-    # What was in flight at a kill, at most one request a worker, is asked again; what was on the disk is not.
-    repeated = sum(asked.values()) - number
-    assert set(asked) == {acronym.name for acronym in make_list(number)} and 0 < repeated <= 20 * 8
+    assert not journal.exists() and sum(moments[-1][1].values()) < 5 * number
+    assert {name for name, _ in requests} == {acronym.name for acronym in make_list(number)}
+    assert any(already for _, already in requests), "no acronym needed a second request"
+    for asked_before, kept in moments:
+        assert all(already >= kept[name] < 5 for name, already in requests[asked_before:])
 
 
 @pytest.mark.parametrize("workers", [1, 4, 8, 16])
@@ -145,43 +228,61 @@ def test_memory_hardly_grows_with_the_list(tmp_path: Path) -> None:
     assert peaks[10_000] < 1.5 * peaks[1_000]
 
 
-def test_the_token_is_nowhere(tmp_path: Path) -> None:
-    code = f"""
-import http.client, logging, sys, traceback
+TOKEN_CLIENT = """
+import json, logging, os, sys, traceback
 from helpers import chat, dataset
 from helpers.acronyms import Acronym
 logging.basicConfig(level=logging.DEBUG, filename="debug.log")
-url = sys.argv[1]
-def run(address, model="writer", path="/chat/completions"):
-    llm = chat.Chat(address, "{"".join(reversed(TOKEN))}"[::-1], model, timeout=(1, 0.3), attempts=2)
-    llm.pause = 0.001
-    print(repr(llm), vars(llm))
-    for call in (llm.check, lambda: llm.ask("{{}} x")):
-        try:
-            print(call())
-        except Exception as error:
-            lines = traceback.TracebackException.from_exception(error, capture_locals=True).format()
-            print("".join(lines), file=sys.stderr)
-            raising.append(type(error).__name__)
-raising = []
-run(url)
-run(url, "writerr")
-run("http://127.0.0.1:9/api")
-run(url.replace("/api", "/redirect/api"))
-for number in range(40):
-    run(url)
-assert "ChatError" in str(raising) or "_PassingError" in raising, raising
-chat.Chat(url, "{TOKEN[:9]}" + " " + "x", "m")
+url, seen = sys.argv[1], set()
+def run(name, address, call, model="writer"):
+    print("===", name, file=sys.stderr)
+    try:
+        llm = chat.Chat(address, os.environ["PLANTED"], model, timeout=(1, 0.3), attempts=1)
+        print(repr(llm), str(vars(llm)))
+        print(call(llm))
+    except Exception as error:
+        seen.add(str(error))
+        lines = traceback.TracebackException.from_exception(error, capture_locals=True).format()
+        print("".join(lines), repr(error), file=sys.stderr)
+def ask(llm):
+    fields = {"acronym": "A", "sentence": "A stands for B.", "definitions": ["B"], "count": 1, "already": []}
+    return llm.ask(json.dumps(fields | {"intents": {"number": len(seen)}}))
+def make(llm):
+    entries = [Acronym(f"A{n}", ("Any Body",)) for n in range(30)]
+    return dataset.build_dataset(entries, lambda prompt: llm.ask(prompt), "x.json", count=2, split="train")
+run("absent", "http://127.0.0.1:9/api", chat.Chat.check)
+for name in sys.argv[2:]:
+    run(name, url, ask)
+run("unknown model", url, chat.Chat.check, "writerr")
+for number in range(80):
+    run("at random", url, ask)
+run("data set", url, make)
+print("=== uncaught", json.dumps(sorted(seen)), file=sys.stderr)
+raise RuntimeError("the end") from chat.ChatError("with a cause")
 """
-    # The planted token must not stand in the script that a traceback quotes, hence its reversed form.
+
+
+def test_the_token_is_nowhere(tmp_path: Path) -> None:
+    page, words = {"Content-Type": "text/html"}, f"Incorrect API key provided: {TOKEN}"
+    replies = [
+        *((status, {"detail": words}) for status in (400, 401, 403, 404, 405, 422, 429, 500, 503)),
+        (401, {"error": {"message": words}}), (502, words, page), (200, words, page), (200, {"detail": words}),
+        (200, words), (301, "", {"Location": "https://elsewhere.example"}), (400, {"detail": "Model not found"}),
+        (200, {"choices": [{"message": {"content": "cut"}, "finish_reason": "length"}]}),
+    ]  # fmt: skip
+    names = [f"{status} {str(content)[:12]}" for status, content, *_ in replies]
     with Script(fail=0.9) as script:
-        command = [sys.executable, "-c", code, script.url]
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        script.replies = list(replies)
+        command = [sys.executable, "-c", TOKEN_CLIENT, script.url, *names]
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PLANTED": TOKEN}
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 1 and "OWUI_TOKEN holds a space" in done.stderr
-    written = done.stdout + done.stderr + "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
-    assert "Traceback" in written and "DEBUG" in written
-    assert TOKEN not in written and "Bearer" not in written
+    sections = [section.partition("\n") for section in done.stderr.split("=== ")]
+    written = {f"{number} {name}": text for number, (name, _, text) in enumerate(sections)} | {"stdout": done.stdout}
+    written |= {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert script.replies == [] and "the end" in done.stderr and {"hang", "reset"} <= set(script.failures)
+    assert "Incorrect API key" in done.stderr and "(hidden)" in done.stderr and "DEBUG" in written["debug.log"]
+    assert "x.json.journal" in written and "ReadTimeout" in done.stderr
+    assert [name for name, text in written.items() if TOKEN in text or "Bearer" in text] == []
 
 
 def test_no_call_is_made_before_a_finished_file_is_left_alone(tmp_path: Path) -> None:
