@@ -142,9 +142,7 @@ class Chat:
         except requests.RequestException as error:
             problem = f"{self.url} cannot be reached ({type(error).__name__})"
             raise _PassingError(f"{problem}. Is it running?") from None
-        text, token = response.content.decode("utf-8", errors="replace"), self._token.get_secret_value()
-        # Some servers repeat the key in their errors. A short one is no secret: "ollama", "none".
-        text = text.replace(token, "(hidden)") if len(token) > 12 else text
+        text = self._hide(response.content.decode("utf-8", errors="replace"))
         if response.status_code != 200:
             raise self._explain(response, text)
         kind = response.headers.get("Content-Type", "")
@@ -155,6 +153,11 @@ class Chat:
         except (ValueError, LookupError, TypeError, AttributeError):
             raise _PassingError(f"{self.url} sent an answer that is not JSON.") from None
 
+    def _hide(self, text: str) -> str:
+        """Take the key out of a text: some servers repeat it. A short one is no secret: "ollama", "none"."""
+        token = self._token.get_secret_value()  # here, and gone before an error could show this frame
+        return text.replace(token, "(hidden)") if len(token) > 12 else text
+
     def _explain(self, response: requests.Response, text: str) -> ChatError:
         if target := response.headers.get("Location"):
             return ChatError(f"{self.url} sends on to {target}. Set OWUI_URL to that address.")
@@ -162,7 +165,7 @@ class Chat:
         said = f"{self.url} answers {status}: {words}."
         if re.search(r"model\b.{0,100}(not found|does not exist)", words.lower()):
             names = self.models()  # reading the list also mends a server whose own list is stale
-            return _PassingError(said) if self._has_answered else self._unknown_model(names)
+            return _PassingError(said) if self._has_answered or self.model in names else self._unknown_model(names)
         is_limit = status == 400 and re.search(r"\brate\b|\blimit|\bquota", words.lower())
         if is_limit or status in (429, 500, 502, 503, 504):
             return _PassingError(said, _read_wait(response.headers.get("Retry-After", "")))
@@ -213,6 +216,7 @@ def _normalise(url: str) -> str:
 def _check_token(token: str | SecretStr | None) -> str:
     text = (token.get_secret_value() if isinstance(token, SecretStr) else token or "").strip().strip("\"'")
     if not text.isascii() or not text.isprintable() or " " in text:
+        del token, text  # nothing of it is left for a traceback that shows variables
         raise ChatError("OWUI_TOKEN holds a space or a character that no key has. Copy it again.")
     return text
 
