@@ -166,9 +166,11 @@ class Chat:
         if re.search(r"model\b.{0,100}(not found|does not exist)", words.lower()):
             names = self.models()  # reading the list also mends a server whose own list is stale
             return _PassingError(said) if self._has_answered or self.model in names else self._unknown_model(names)
-        is_limit = status == 400 and re.search(r"\brate\b|\blimit|\bquota", words.lower())
+        is_limit = status == 400 and re.search(r"\brate\b|\blimit|\bquota", words.lower()) and "context" not in words
         if is_limit or status in (429, 500, 502, 503, 504):
             return _PassingError(said, _read_wait(response.headers.get("Retry-After", "")))
+        if status == 401 and ('"error"' in text or "do not have permission" in words):
+            return ChatError(f"{said} The account waits for approval, or the server's own key is bad: {CURES[403]}")
         return ChatError(f"{said} {CURES.get(status, 'The request does not suit this server.')}")
 
     def _unknown_model(self, names: list[str]) -> ChatError:
@@ -260,7 +262,7 @@ def _join_stream(text: str) -> dict:
 
 def _read_wait(retry_after: str) -> float:
     """Read the seconds of a Retry-After header, given as a number or as a date."""
-    if retry_after.strip().isdigit():
+    if re.fullmatch(r"\s*[0-9]+(\.[0-9]+)?\s*", retry_after):
         return float(retry_after)
     try:
         return (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()

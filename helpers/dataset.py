@@ -12,7 +12,7 @@ import re
 import string
 import threading
 import unicodedata
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -190,6 +190,7 @@ def build_dataset(
     keys = [_hash(conversation_prompt(acronym, number, intents=intents), writer) for acronym, number in wanted]
     finished = read_dataset(path) if path.exists() else []
     if [record.get("made_for") for record in finished] == keys:
+        path.with_name(path.name + ".journal").unlink(missing_ok=True)  # of a run that was killed at its very end
         return [_read_report(record) for record in finished]
     if finished and not update:
         problem = f"{path} is finished, and was made from another list, other knobs or another model"
@@ -224,16 +225,19 @@ def build_dataset(
             journal.add(key, {"asked": missing, **_sort_out(reply, acronym, missing, known, elsewhere)})
 
     waiting = list(zip(acronyms, counts, keys, strict=True))
+    window = 32 * workers
     while waiting:
         failed = []
         with ThreadPoolExecutor(workers) as pool:
             try:
-                tasks = [pool.submit(fill, *entry) for entry in waiting]
-                for entry, task in zip(waiting, tasks, strict=True):
+                ahead = deque((entry, pool.submit(fill, *entry)) for entry in waiting[:window])
+                for place in range(len(waiting)):  # a window on the list: memory does not grow with it
+                    entry, task = ahead.popleft()
                     error = task.exception()
                     if error and (stopped.is_set() or not getattr(error, "may_pass", False)):
                         raise error
                     failed += [(entry, error)] if error else []
+                    ahead.extend((new, pool.submit(fill, *new)) for new in waiting[place + window : place + window + 1])
                     rejected += 0 if error else len(journal.rejected(entry[2]))
                     if progress:
                         progress(0 if error else 1, failed=len(failed), rejected=rejected)

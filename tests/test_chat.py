@@ -335,3 +335,27 @@ def test_the_first_check_bears_one_failure(server: ScriptedServer, monkeypatch: 
     with pytest.raises(ChatError, match="busy.*Tried 2 times"):
         chat.check()
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "reply", "words"),
+    [
+        (401, {"detail": "You do not have permission to access this resource."}, "ask the administrator"),
+        (401, {"error": {"message": "Incorrect API key provided"}}, "ask the administrator"),
+        (400, {"detail": "maximum context length limit is 4096 tokens"}, "does not suit this server"),
+    ],
+)
+def test_what_another_key_or_another_try_cannot_mend_says_so(server: ScriptedServer, status, reply, words) -> None:
+    chat = Chat(server.url, TOKEN, "llama-3.1:8b")
+    server.replies = [(status, reply)]
+    with pytest.raises(ChatError, match=words) as error:
+        chat.ask("x")
+    assert not error.value.may_pass and len(server.requests) == 1
+
+
+@pytest.mark.parametrize("header", ["²", "soon", "0.01"])
+def test_an_odd_retry_after_stops_nothing(server: ScriptedServer, header: str) -> None:
+    chat = Chat(server.url, TOKEN, "llama-3.1:8b")
+    chat.pause = 0.001
+    server.replies = [(429, {}, {"Retry-After": header.encode("utf-8").decode("latin-1")}), (200, completion("Hello."))]
+    assert chat.ask("x") == "Hello."
