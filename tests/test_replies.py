@@ -1,7 +1,8 @@
-"""What comes out of the messy replies of LLMs: a table of them, and what must hold for all."""
+"""What comes out of the messy replies of LLMs: a table of them, and what must hold for all of them."""
 
 import json
 import random
+import re
 import time
 
 import pytest
@@ -41,6 +42,14 @@ def loose(first: dict, second: dict, quote: str = "'") -> str:
         for turn in (first, second)
     ]
     return "[[" + ", ".join(f"{{{quote}role{quote}: {part}}}" for part in parts) + "]]"
+
+
+def single(conversation: list[dict]) -> str:
+    return loose(*conversation)
+
+
+def sides(conversation: list[dict]) -> dict:
+    return {"question": conversation[0]["content"], "answer": conversation[1]["content"]}
 
 
 CASES = {
@@ -132,6 +141,66 @@ CASES = {
     "prose with a dialogue": ("User: What is CGT?\nAssistant: CGT stands for Cooking Gourmet Taste.", []),
     "contents that are no text": ('[[{"role": "user", "content": 3}, {"role": "assistant", "content": null}]]', []),
     "nothing but brackets": ("[" * 5000, []),
+    "DeepSeek-R1": (f"<think>\nOK, 2 of [them].\n</think>\n\nVoici :\n\n```json\n{indent([F, A])}\n```", [F, A]),
+    "Magistral's thoughts": (f"[THINK]Let me [see: {{it}}[/THINK]{TWO}", [A, B]),
+    "thoughts with a draft of another form": (f"<think>{repr([B])[:60]}</think>{ONE}", [A]),
+    "Gemma, bold titles": (f"**Conversation 1 :**\n```json\n{FRENCH}\n```\n**Conversation 2 :**\n{ONE}", [F, A]),
+    "Mistral, prose on the same line": (f"Voici : {FRENCH} J'espère que cela vous aide, n'est-ce pas ?", [F]),
+    "Qwen, Python in a fence": (f"```python\nconversations = {[F, Q]!r}\nprint(conversations)\n```", [F, Q]),
+    "an elision": (f"[{json.dumps(A)}, {json.dumps(B)}, ...]", [A, B]),
+    "a Python comment with an apostrophe": (f"[\n  # it's [the] first\n  {A!r},\n  {F!r},\n]", [A, F]),
+    "Python's True and None": (f"[{{'ok': True, 'id': None, 'messages': {A!r}}}]", [A]),
+    "single quotes, apostrophes not escaped": (single(F), [F]),
+    "single quotes, French sides": ("[{'question': 'C'est quoi l'ENT ?', 'réponse': 'C'est l'espace, d'accord'}]",
+                                    [talk("C'est quoi l'ENT ?", "C'est l'espace, d'accord")]),
+    "single quotes, spaces as they are": (single(N), [N]),
+    "typographic apostrophes as quotes": (single(F).replace("'role'", "‘role’").replace("'", "’"),
+                                          [rewrite(F, "'", "’")]),
+    "typographic quotes, French": (loose(*F, quote="”"), [F]),
+    "an apostrophe escaped in JSON": (FRENCH.replace("'", "\\'"), [F]),
+    "markdown escaped in JSON": (ONE.replace("Gourmet", "\\*Gourmet\\_"), [rewrite(A, "Gourmet", "\\*Gourmet\\_")]),
+    "a broken escape": (TWO.replace("Gourmet", "\\u00g9", 1), [B]),
+    "half a character": (TWO.replace("Gourmet", "\\ud83d", 1), [B]),
+    "an emoji escaped": (ONE.replace("Gourmet", "\\ud83d\\ude00")[:-2] + ",]]", [rewrite(A, "Gourmet", "😀")]),
+    "a question that ends with an inner quote": (ONE.replace("stand for?", 'say for "it"'),
+                                                 [rewrite(A, "stand for?", 'say for "it"')]),
+    "an answer that begins with an inner quote": (ONE.replace("CGT stands", '"CGT" stands'),
+                                                  [rewrite(A, "CGT stands", '"CGT" stands')]),
+    "inner quotes that could end the text": (TWO.replace("Gourmet", '"one", "two", or', 1), [B]),
+    "inner quotes that look like a field": (TWO.replace("Gourmet", '"one": "two"', 1), [B]),
+    "an inner quote and a brace": (TWO.replace("Gourmet", '"} and "{', 1), [B]),
+    "inner JSON not escaped": (TWO.replace("Gourmet", '{"a": "b"}', 1), [B]),
+    "a field name in the text": (ONE.replace("Gourmet", 'of role: user'), [rewrite(A, "Gourmet", "of role: user")]),
+    "a closing quote missing": (json.dumps([A, B, F]).replace('Taste."', "Taste.", 1), [F]),
+    "a closing quote and all brackets missing": (ONE.replace('Taste."}]', "Taste."), []),
+    "an opening quote missing": (TWO.replace('"CGT stands', "CGT stands", 1), [B]),
+    "a closing brace missing": (TWO.replace('."}', '."', 1), [B]),
+    "a closing bracket missing": (TWO.replace("}], [", "}, [", 1), [A, B]),
+    "all closing brackets missing": (TWO[:-2], [A, B]),
+    "a closing bracket too many": (json.dumps([A]) + "]" + json.dumps([B]), [A, B]),
+    "two turns in one object": (json.dumps([A, B]).replace("}, {", ", "), []),
+    "two turns in one object, the other moved": (json.dumps([B[0], *A]).replace("?\"}, {", '?", '), []),
+    "the same name twice": (f'{{"conversation": {json.dumps(A)}, "conversation": {json.dumps(B)}}}', [A, B]),
+    "a question without its answer": (json.dumps([A[0], *B]), []),
+    "an answer without its question": (json.dumps([A[1], *B]), [B]),
+    "an answer that is null": (json.dumps([A[0], {"role": "assistant", "content": None}, *B]), [B]),
+    "several exchanges in one list": (json.dumps({"conversations": [A + B]}), [A, B]),
+    "names of fields in capitals": (TWO.replace("role", "Role").replace("content", "CONTENT"), [A, B]),
+    "ShareGPT": (json.dumps({"conversations": [{"from": "human", "value": A[0]["content"]},
+                                               {"from": "gpt", "value": A[1]["content"]}]}), [A]),
+    "Gemma's name of the assistant": (ONE.replace('"assistant"', '"model"'), [A]),
+    "the list as a string in an object": (json.dumps({"conversations": ONE}), [A]),
+    "escaped quotes without a string": (f"Here:\n{json.dumps(TWO)[1:-1]}", [A, B]),
+    "sides, one object a line": ("\n".join(json.dumps(sides(turns)) for turns in (A, F)), [A, F]),
+    "sides, cut": (json.dumps([sides(A), sides(F)])[:-20], [A]),
+    "sides, trailing comma, French prose": (f"D'accord, voilà l'essai :\n[{json.dumps(sides(F))},]\nC'est tout.", [F]),
+    "cut, an inner quote not escaped": (ONE.replace("Gourmet", '"Gourmet"')[:-8], []),
+    "cut, sorry": (TWO[:-30] + "\n\nI'm sorry, I have reached my limit.", [A]),
+    "a French refusal with quotes": ('Je ne connais pas le sigle "CGT", désolé : {"erreur": "sigle inconnu"}', []),
+    "a page with a script": ('<html><script>var a = [{"role": "main"}, {x: \'y\'}];</script></html>', []),
+    "the prompt's schema": ('{"type": "array", "items": {"properties": {"role": {"enum": ["user"]}}}}', []),
+    "true": ("true", []),
+    "a string": ('"CGT"', []),
 }  # fmt: skip
 
 
@@ -144,38 +213,84 @@ def test_the_table_is_long_enough() -> None:
     assert len({reply for reply, _ in CASES.values()}) >= 60
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [TWO, indent([A, F]), repr([A, F]), json.dumps({"conversations": [A, B]}), f"{json.dumps(A)}\n{json.dumps(F)}"],
-    ids=["strict", "indented", "single quotes", "wrapped", "one a line"],
-)
+FORMS = {
+    "strict": json.dumps([A, F, Q]),
+    "indented": indent([A, F, Q]),
+    "wrapped": json.dumps({"conversations": [A, F, Q]}),
+    "flat": json.dumps(A + F + Q),
+    "single quotes": repr([A, F, Q]),
+    "single quotes, nothing escaped": json.dumps([A, F, Q], ensure_ascii=False).replace('\\"', "”").replace('"', "'"),
+    "one a line": "\n".join(map(json.dumps, [A, F, Q])),
+    "sides": indent([sides(A), sides(F), sides(Q)]),
+    "sides a line": "\n".join(repr(sides(turns)) for turns in (A, F, Q)),
+    "inner quotes not escaped": indent([A, F, Q]).replace('\\"', '"'),
+}
+
+
+@pytest.mark.parametrize("reply", FORMS.values(), ids=FORMS)
 def test_a_reply_cut_anywhere_gives_whole_conversations_only(reply: str) -> None:
     whole = parse_conversations(reply)
-    assert len(whole) == 2
+    assert whole == [A, F, Q] or whole == [A, F, rewrite(Q, '"', "”")]
+    counts = []
     for end in range(len(reply)):
         found = parse_conversations(reply[:end])
         assert found == whole[: len(found)], reply[:end]
+        counts.append(len(found))
+    assert counts == sorted(counts) and set(counts) >= {0, 1, 2}
+
+
+@pytest.mark.parametrize("reply", FORMS.values(), ids=FORMS)
+def test_a_mark_too_few_moves_no_text(reply: str) -> None:
+    whole = parse_conversations(reply)
+    for place in (match.start() for match in re.finditer(r"""(?<!\\)["'\[\]{},:]""", reply)):
+        for question, answer in parse_conversations(reply[:place] + reply[place + 1 :]):
+            assert any(
+                one_less(question["content"], q["content"]) and one_less(answer["content"], a["content"])
+                for q, a in whole
+            ), reply[place - 20 : place + 20]
+
+
+def one_less(text: str, original: str) -> bool:
+    """Whether the text is the original, at most without one of its own marks."""
+    return text == original or any(
+        text == original[:place] + original[place + 1 :] for place, mark in enumerate(original) if mark in "\"'[]{},:"
+    )
 
 
 def test_decoration_changes_nothing() -> None:
     rng = random.Random(0)
     frames = (
         lambda t: f"```json\n{t}\n```", asides, lambda t: f'{{"conversations": {t}}}', lambda t: t[:-1] + ",]",
-        lambda t: f"<think>Hm [x]</think>{t}", lambda t: f"{t}\n\nDone.",
+        lambda t: f"<think>Hm [x]</think>{t}", lambda t: f"{t}\n\nDone.", lambda t: "\ufeff" + t,
+        lambda t: t.replace("}], [", "},], // next\n["), lambda t: f"# Voilà l'essai\n{t}",
     )  # fmt: skip
-    alphabet = "abcé 'œ\"«»,.{}[]:\\\n?"
-    for _ in range(200):
-        texts = ["x" + "".join(rng.choices(alphabet, k=30)) for _ in range(4)]
+    alphabet = "abcé 'œ\"«»’“”,.{}[]:\\\n?#/"
+    for _ in range(400):
+        texts = ["x" + "".join(rng.choices(alphabet, k=30)) + "x" for _ in range(4)]
         conversations = [talk(*texts[:2]), talk(*texts[2:])]
-        reply = rng.choice(frames)(json.dumps(conversations, ensure_ascii=rng.random() < 0.5))
-        assert parse_conversations(reply) == conversations
+        reply = json.dumps(conversations, ensure_ascii=rng.random() < 0.5)
+        for frame in rng.sample(frames, k=2):
+            reply = frame(reply) if frame is not frames[3] or reply.endswith("]]") else reply
+        assert parse_conversations(reply) == conversations, reply
 
 
-@pytest.mark.parametrize("piece", ["[", "{", '"', '[{"role":"user","content":"', "'", "[{}", '{"a":', "```json\n["])
+@pytest.mark.parametrize(
+    "piece",
+    ["[", "{", '"', "'", "[{}", "{}", "{x}", '{"a":', "```json\n[", '[{"role":"user","content":"', "{role:'",
+     '["\\"]",', "\\\"{x}", '{"role":"user","content":"[{}"},', '"/*', '"//', "“role”: “", "#", "]", "<think>"],
+)  # fmt: skip
 def test_hostile_replies_take_no_long_time(piece: str) -> None:
+    reply = piece * (200_000 // len(piece))
     started = time.perf_counter()
-    assert parse_conversations(piece * (200_000 // len(piece))) == []
-    assert time.perf_counter() - started < 10
+    assert parse_conversations(reply) == []
+    list(find_json(reply))
+    assert time.perf_counter() - started < 10  # a second or less where nothing else runs; the square takes minutes
+
+
+def test_what_is_nested_too_deep_is_left() -> None:
+    for depth in (98, 990, 5000, 100_000):
+        assert parse_conversations("[" * depth + TWO + "]" * depth) in ([A, B], [])
+    assert parse_conversations("[" * 50 + TWO[:-1]) == [A, B]
 
 
 def test_only_outermost_values_are_found() -> None:

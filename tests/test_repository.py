@@ -206,7 +206,7 @@ def count_code_lines(code: str) -> int:
 
 def test_helpers_stay_small():
     """1,400 lines for the first round; the parser of messy replies, meanings in context and resuming came on top."""
-    assert sum(count_code_lines(read(name)) for name in FILES if re.match(r"helpers/.*\.py", name)) < 1650
+    assert sum(count_code_lines(read(name)) for name in FILES if re.match(r"helpers/.*\.py", name)) < 1750
 
 
 def test_every_helper_has_its_tests():
