@@ -55,6 +55,7 @@ class Chat:
         self.url, self.model, self.timeout, self.attempts = _normalise(url), model, timeout, attempts
         self.is_practice = False
         self.pause = 1.0  # seconds before the second attempt, doubled before each further one
+        token = SecretStr(token) if isinstance(token, str) else token  # not to be seen in a traceback either
         self._token = SecretStr(_check_token(token))
         self._session = requests.Session()
         self._session.auth = self._sign  # a function, so that no .netrc replaces the token

@@ -300,6 +300,14 @@ def test_without_an_address_the_practice_server_answers(model: str | None, used:
     chat.close()
 
 
+def test_a_refused_token_is_not_among_the_variables_of_our_frames() -> None:
+    with pytest.raises(ChatError, match="OWUI_TOKEN holds a space") as error:
+        Chat("http://localhost:1", "sk-recognisable 0123456789", "m")
+    ours = [entry for entry in error.traceback if entry.path.name == "chat.py"]
+    assert len(ours) == 2
+    assert not [entry for entry in ours if "recognisable" in repr(entry.frame.f_locals)]
+
+
 def test_a_schema_goes_along_until_the_server_refuses_it(server: ScriptedServer) -> None:
     chat = Chat(server.url, TOKEN, "llama-3.1:8b")
     assert chat.ask("x", schema={"type": "object"}) == "Hello."
