@@ -33,9 +33,8 @@ class Acronym:
     definitions: tuple[str, ...]
     verbose: str | None = None
     language: str = "en"
-    contexts: tuple[str | None, ...] = field(
-        default=(), compare=False
-    )  # where each definition is met, if the list says so
+    # Where each definition is met, if the list says so.
+    contexts: tuple[str | None, ...] = field(default=(), compare=False)
     context: str | None = None  # of an entry that stands for one of several meanings
 
     @property
@@ -83,14 +82,13 @@ def _read_entries(path: Path) -> list[Any]:
 
 
 def _parse_csv(text: str, path: Path) -> list[dict[str, str]]:
-    header = text.partition("\n")[0]
-    delimiter = ";" if ";" in header else ","  # a French spreadsheet writes semicolons
+    if not text.strip():
+        return []
+    delimiter = ";" if ";" in text.partition("\n")[0] else ","  # a French spreadsheet writes semicolons
     rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     found = [name.strip() for name in next(rows, [])]
     meant = {other: name for name, others in COLUMNS.items() for other in others} | {n: n for n in OPTIONAL_COLUMNS}
     names = [meant.get(name.lower()) for name in found]
-    if not text.strip():
-        return []
     if missing := [name for name in COLUMNS if names.count(name) != 1]:
         known = " or ".join(COLUMNS[missing[0]])
         problem = f"{path} must have one column for the {missing[0]}, named {known}; found are: {', '.join(found)}"

@@ -97,11 +97,13 @@ class Chat:
         json_schema = {"name": "reply", "strict": True, "schema": schema}
 
         def answer() -> str:
+            # Kept: another thread may learn meanwhile that the server refuses it.
+            has_format = schema is not None and not self._refuses_schema
             with_format = {"response_format": {"type": "json_schema", "json_schema": json_schema}}
             try:
-                reply = self._call("POST", "/chat/completions", body | (with_format if self._takes(schema) else {}))
+                reply = self._call("POST", "/chat/completions", body | (with_format if has_format else {}))
             except ChatError as error:
-                if not self._takes(schema) or not re.search("response.?format|json.?schema", str(error).lower()):
+                if not has_format or not re.search("response.?format|json.?schema", str(error).lower()):
                     raise
                 self._refuses_schema = True
                 return answer()
@@ -116,9 +118,6 @@ class Chat:
         self._session.close()
         if self._practice_server:
             self._practice_server.stop()
-
-    def _takes(self, schema: dict | None) -> bool:
-        return schema is not None and not self._refuses_schema
 
     def _patiently(self, call: Callable[[], Any], attempts: int) -> Any:
         """Call until it succeeds, pausing longer each time; only what may pass is tried again."""

@@ -174,10 +174,10 @@ def build_dataset(
 ) -> list[Report]:  # fmt: skip
     """Have `count_for` each acronym conversations written to `path`, and report on each acronym.
 
-    What is missing or rejected is asked for
-    again, in at most `rounds` requests an acronym. Every reply is on disk before the next request, and a run that
-    was interrupted goes on where it was. An error of `ask` with a true `may_pass` puts its acronym off until the
-    others are done; three rounds of workers without an answer, and every other error, end the run.
+    What is missing or rejected is asked for again, in at most `rounds` requests an acronym. Every reply is on
+    disk before the next request, and a run that was interrupted goes on where it was. An error of `ask` with a
+    true `may_pass` puts its acronym off until the others are done; three rounds of workers without an answer,
+    and every other error, end the run.
 
     A finished file made from the same input is left as it is, one made from other input is refused; with `update`
     what has not changed is taken over from it, and the old file kept beside the new. `avoid` are records of the
@@ -192,7 +192,7 @@ def build_dataset(
     if [record.get("made_for") for record in finished] == keys:
         path.with_name(path.name + ".journal").unlink(missing_ok=True)  # of a run that was killed at its very end
         return [_read_report(record) for record in finished]
-    if finished and not update:
+    if path.exists() and not update:
         problem = f"{path} is finished, and was made from another list, other knobs or another model"
         cure = "Move it away, set another BUCKET, or give update=True to ask only for what has changed."
         raise DatasetError(f"{problem}. {cure}")
@@ -249,7 +249,7 @@ def build_dataset(
             raise failed[0][1]
         waiting = [entry for entry, _ in failed]
         stopped.clear()
-    if finished:
+    if path.exists():
         path.replace(path.with_suffix(".old.json"))
     write_dataset(path, (journal.record(*pair) | {"writer": writer} for pair in zip(acronyms, keys, strict=True)))
     reports = [journal.report(*pair) for pair in zip(acronyms, keys, strict=True)]

@@ -22,7 +22,7 @@ _BETWEEN = (
     "|le|la|les|l|un|une|de|du|d|des|dire|signifie[rz]?|designer?|sigle|acronyme|abreviation|que"
 )
 _DENIED = re.compile(
-    rf"(?:\bnot|\bnever|n't|\brather than|\bpas|\bjamais|\bplutôt que)(?:[ ']+(?:{_BETWEEN}))*[ '\"«(*]*$"
+    rf"(?:\bnot|\bnever|n't|\brather than|\bpas|\bjamais|\bplutot que)(?:[ ']+(?:{_BETWEEN}))*[ '\"«(*]*$"
 )
 _SAID_OF = r"([A-Z][\w&.-]*[A-Z0-9]) (?:stands for|means|signifie|veut dire) [\"'«“(* ]*(?i:{})"
 _REFUSALS = re.compile(

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -321,6 +322,21 @@ def test_a_schema_goes_along_until_the_server_refuses_it(server: ScriptedServer)
     server.replies = [(400, {"detail": "The prompt is too long"})]
     with pytest.raises(ChatError, match="too long"):
         chat.ask("x", schema={"type": "object"})
+
+
+def test_a_refused_schema_ends_none_of_the_requests_in_flight(server: ScriptedServer) -> None:
+    chat = Chat(server.url, TOKEN, "llama-3.1:8b")
+    together, call = threading.Barrier(4, timeout=10), chat._call
+
+    def call_together(method: str, path: str, body: dict) -> object:
+        if "response_format" not in body:
+            return call(method, path, body)
+        together.wait()  # all four are sent with it
+        raise ChatError("400: response_format is not supported")
+
+    chat._call = call_together
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: chat.ask("x", schema={}), range(4))) == ["Hello."] * 4
 
 
 def test_a_cut_answer_is_given_to_those_who_accept_it(server: ScriptedServer) -> None:

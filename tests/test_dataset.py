@@ -162,6 +162,13 @@ def test_a_finished_file_is_never_overwritten(tmp_path: Path, change: dict) -> N
     assert (writer.prompts, path.read_bytes()) == ([], before)
 
 
+def test_an_empty_file_is_not_overwritten_either(tmp_path: Path) -> None:
+    (tmp_path / "train.json").write_text("[]")
+    with pytest.raises(DatasetError, match="train.json is finished"):
+        build(tmp_path / "train.json", Writer())
+    assert (tmp_path / "train.json").read_text() == "[]"
+
+
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     whole, path = tmp_path / "whole.json", tmp_path / "train.json"
     build(whole, Writer(), workers=1)

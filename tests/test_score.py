@@ -283,3 +283,20 @@ def test_one_word_wrong_sets_a_right_and_a_wrong_answer_side_by_side() -> None:
     assert right["right"] and right["answer"] == right["reference"]
     assert not wrong["right"] and wrong["answer"] != wrong["reference"]
     assert wrong["answer"].rstrip(".").split()[:-1] == right["answer"].rstrip(".").split()[:-1]
+
+
+def test_in_a_context_the_other_meaning_must_not_be_given() -> None:
+    about = {"acronym": "PI", "language": "en", "conversation": [[{"role": "user", "content": "PI?"}, {}]]}
+    both = about | {"definitions": ["Principal Investigator", "Performance Index"]}
+    one = about | {"definitions": ["Performance Index"], "context": "budget"}
+    of_two, in_context = score.write_exam([both, one], [])
+    assert (of_two["measure"], in_context["measure"]) == (score.RECALL_OF_TWO, score.RECALL_IN_CONTEXT)
+    assert (of_two["others"], in_context["others"]) == ([], ["Principal Investigator"])
+    assert score.mark(in_context, "PI stands for Performance Index.")
+    assert not score.mark(in_context, "PI stands for Principal Investigator or for Performance Index.")
+    assert score.mark(of_two, "PI stands for Principal Investigator or for Performance Index.")
+
+
+@pytest.mark.parametrize("words", ["plutôt que", "Plutôt que", "n'est pas l'abréviation de", "ne désigne pas"])
+def test_a_definition_denied_in_french_is_not_held(words: str) -> None:
+    assert not score.exact_match(f"ENT : ceci {words} espace numérique de travail", ["espace numérique de travail"])
