@@ -17,6 +17,7 @@ from matplotlib.ticker import PercentFormatter
 GREY, BLUE, ORANGE, GREEN, PURPLE = SERIES = ("#6E6E6E", "#0072B2", "#E69F00", "#009E73", "#CC79A7")
 STYLE = {"axes.spines.top": False, "axes.spines.right": False}
 BAR = 0.34  # height of a bar in inches
+PHONE = 4.4  # width in inches of a figure whose words can be read on a phone
 
 
 def plot_report(kept: Sequence[int], rejected: Sequence[int], names: Sequence[str]) -> Figure:
@@ -66,42 +67,103 @@ def plot_learning(history: Sequence[dict[str, Any]]) -> Figure:
 
 
 def plot_recall(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Draw the share of right answers of each summary row, with its 95 % interval and its count."""
+    """Draw the share of each summary row, with its 95 % interval and its count, measure by measure."""
     rows = [row for row in rows if row["total"]]
-    models = list(dict.fromkeys((row["run"], row["model"]) for row in rows))
-    figure, axes = _figure(8, 1.3 + BAR * (len(rows) + len(models)))
-    for place, row in enumerate(rows):
-        colour = SERIES[models.index((row["run"], row["model"])) % len(SERIES)]
-        axes.barh(place, row["rate"], color=colour)
+    models, measures = (list(dict.fromkeys(row[key] for row in rows)) for key in ("model", "measure"))
+    places = {pair: n for n, pair in enumerate((m, model) for m in measures for model in ("", *models))}
+    figure, axes = _figure(PHONE, 1.3 + 0.6 * BAR * len(places))
+    for row in rows:
+        place = places[row["measure"], row["model"]]
+        axes.barh(place, row["rate"], color=SERIES[models.index(row["model"]) % len(SERIES)])
         axes.plot(row["interval"], [place, place], color="black", linewidth=1.2, marker="|")
-        axes.text(1.04, place, f"{row['correct']}/{row['total']}", va="center")
-    axes.set_yticks(range(len(rows)), [row["measure"] for row in rows])
-    axes.set(xlim=(0, 1.18), xlabel="share of answers (black line: 95 % interval by Wilson's method)")
-    axes.set(title="Answers counted, model by model", xticks=np.linspace(0, 1, 6))
+        axes.text(1.03, place, f"{row['correct']}/{row['total']}", va="center", fontsize=9)
+    for measure in measures:  # above its bars: so they have the whole width
+        axes.text(0, places[measure, ""] + 0.1, measure, va="center", fontweight="bold", fontsize=9, parse_math=False)
+    axes.set(xlim=(0, 1.25), xticks=np.linspace(0, 1, 6), yticks=[], ylim=(len(places) - 0.4, -0.6))
+    axes.set(title="Answers counted, model by model", xlabel="share of answers (line: 95 % interval)")
     axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.invert_yaxis()
+    axes.spines["left"].set_visible(False)
     marks = [plt.Rectangle((0, 0), 1, 1, color=SERIES[i % len(SERIES)]) for i in range(len(models))]
-    figure.legend(marks, [name for _, name in models], loc="outside lower center", ncols=3, frameon=False)
+    legend = figure.legend(marks, models, loc="outside lower center", ncols=2, frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     return figure
 
 
 def plot_scores(frame: pd.DataFrame) -> Figure:
-    """Draw each scorer's scores of right and of wrong answers; "right" is one column, each other a scorer."""
-    scorers, jitter = [name for name in frame.columns if name != "right"], np.random.default_rng(0)
-    figure, axes = _figure(8, 4.2)
-    for value, colour, marker, shift in ((True, BLUE, "o", -0.21), (False, ORANGE, "x", 0.21)):
-        chosen = frame[frame["right"].astype(bool) == value]
-        label = f"{'right' if value else 'wrong'} answers ({len(chosen)})"
+    """Draw each scorer's scores, label by label; "label" is one column, each other a scorer."""
+    scorers, labels = [name for name in frame.columns if name != "label"], list(frame["label"].unique())
+    jitter, step = np.random.default_rng(0), 0.8 / len(labels)
+    figure, axes = _figure(PHONE, 4.4)
+    for number, label in enumerate(labels):
+        chosen = frame[frame["label"] == label]
+        colour, marker = (BLUE, ORANGE, GREEN, PURPLE, GREY)[number % 5], "oxs^+"[number % 5]
         for place, name in enumerate(scorers):
             scores = pd.to_numeric(chosen[name]).dropna()
-            spread = place + shift + jitter.uniform(-0.14, 0.14, len(scores))
-            dots = axes.scatter(spread, scores, color=colour, marker=marker, s=22, alpha=0.6)
+            middle = place + (number - (len(labels) - 1) / 2) * step
+            spread = middle + jitter.uniform(-0.35, 0.35, len(scores)) * step
+            dots = axes.scatter(spread, scores, color=colour, marker=marker, s=14, alpha=0.6, linewidths=0.9)
             if len(scores):
-                axes.hlines(scores.median(), place + shift - 0.18, place + shift + 0.18, "black", linewidth=2)
-        dots.set_label(label)
+                axes.hlines(scores.median(), middle - step * 0.45, middle + step * 0.45, "black", linewidth=2)
+        dots.set_label(f"{label} ({len(chosen)})")
     axes.set_xticks(range(len(scorers)), [name.replace("_", " ") for name in scorers])
-    axes.set(title="What each scorer gives to right and to wrong answers", xlabel="scorer")
-    axes.set(ylabel="score (black line: median)")
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set(title="Scores by label", ylabel="score (black line: median)", xlabel="scorer")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def plot_roc(scores: pd.DataFrame, right: Sequence[bool]) -> Figure:
+    """Draw, for every threshold, the right answers that a scorer accepts against the others that it accepts too."""
+    from sklearn.metrics import auc, roc_curve  # slow to import: only where it is used
+
+    figure, axes = _figure(PHONE, 4.8)
+    axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="by chance, area 0.50")
+    for number, (name, column) in enumerate(scores.items()):
+        false, true, _ = roc_curve(right, column.astype(float).fillna(0.5))
+        look = {"color": SERIES[1:][number % 4], "linestyle": ("-", "--", "-.", ":")[number % 4]}
+        axes.plot(false, true, label=f"{name}, area {auc(false, true):.2f}", **look)
+    axes.set(title="Every threshold of each scorer", xlabel="share of the other answers accepted")
+    axes.set(ylabel="share of the right answers accepted", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1))
+    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    return figure
+
+
+def plot_confusion(labels: Sequence[str], verdicts: pd.DataFrame) -> Figure:
+    """Count for each scorer how many answers of each label it calls right and not right."""
+    names, half = list(dict.fromkeys(labels)), (len(verdicts.columns) + 1) // 2
+    figure, panels = _figure(PHONE, 0.9 + 2.3 * half, rows=half, columns=2, sharey=True, squeeze=False)
+    for axes, name in zip(panels.flat, verdicts.columns, strict=False):
+        counts = pd.crosstab(np.array(labels), verdicts[name].to_numpy(dtype=bool))
+        counts = counts.reindex(index=names, columns=[True, False], fill_value=0).to_numpy()
+        axes.imshow(counts / counts.sum(axis=1, keepdims=True), cmap="Blues", vmin=0, vmax=2, aspect="auto")
+        for (row, column), count in np.ndenumerate(counts):
+            axes.text(column, row, count, ha="center", va="center")
+        axes.set_xticks([0, 1], ["right", "not right"])
+        axes.set_yticks(range(len(names)), names)
+        axes.set(title=name, xlabel="called")
+    for axes in list(panels.flat)[len(verdicts.columns) :]:
+        axes.set_visible(False)
+    figure.supylabel("label", fontsize=10)
+    figure.suptitle("What each scorer calls the answers")
+    return figure
+
+
+def plot_agreement(table: pd.DataFrame) -> Figure:
+    """Draw each scorer's kappa and share of agreement with the labels, with intervals, from `calibrate`'s table."""
+    figure, axes = _figure(PHONE, 1.4 + 2 * BAR * len(table))
+    looks = (("kappa", "kappa interval", BLUE, "o", -0.12), ("share", "interval", ORANGE, "s", 0.12))
+    for column, interval, colour, marker, shift in looks:
+        for place, (value, (low, high)) in enumerate(zip(table[column], table[interval], strict=True)):
+            axes.plot([low, high], [place + shift] * 2, color=colour)
+            dots = axes.scatter(value, place + shift, color=colour, marker=marker)
+        dots.set_label("Cohen's kappa" if column == "kappa" else "share of equal verdicts")
+    axes.set_yticks(range(len(table)), table.index)
+    axes.set(title="Agreement with the labels", xlim=(min(0, axes.get_xlim()[0]), 1.02))
+    axes.set(xlabel="1: always, kappa 0: as by chance\n(line: 95 % interval)", ylabel="scorer")
+    axes.invert_yaxis()
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 

@@ -9,9 +9,13 @@ import hashlib
 import json
 import os
 import random
+import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from math import inf
@@ -43,6 +47,7 @@ _RECIPES = (
     (inf,              inf,     10,  2e-4,     8,   16,      1,     1,        1),
 )
 # fmt: on
+RUN_FILE, STARTED_FILE, WATCH_FILE = "run.json", "started.json", "watch.pt"
 WATCHED = 40  # held-out questions answered after each epoch
 REPLY_TOKENS = 128  # longest answer of the untrained model that is rehearsed
 datasets.disable_progress_bars()  # of the rows' preparation, four for what takes a blink
@@ -65,6 +70,7 @@ class Knobs:
     rehearsal_known: int = 0
     rehearsal_facts: int = 0
     refusals: int = 0
+    early_stop: int = 0  # epochs in a row with every watched question right, after which to stop; 0: never
 
     @classmethod
     def for_size(cls, parameter_count: int, acronym_count: int, *, seed: int = 0) -> "Knobs":
@@ -120,7 +126,7 @@ def check_rows(tokenizer, rows: list[dict], *, ends: list[int] | None = None) ->
 def check_no_leak(rows: list[dict], eval_records: list[dict]) -> None:
     """Raise TrainingError when a held-out question is trained on."""
     trained = {normalise(row["prompt"][-1]["content"]) for row in rows}
-    for question in (turns[0]["content"] for record in eval_records for turns in record["conversation"]):
+    for question in (turns[-2]["content"] for record in eval_records for turns in record["conversation"]):
         if normalise(question) in trained:
             cure = "Take it out of one of the two, or the test proves nothing."
             raise TrainingError(f"The held-out question {question!r} is in the training rows too. {cure}")
@@ -129,26 +135,20 @@ def check_no_leak(rows: list[dict], eval_records: list[dict]) -> None:
 def train(
     model, tokenizer, rows: list[dict], output_dir: Path, knobs: Knobs, *,
     eval_records: list[dict] | None = None, on_epoch: Callable[[list[dict]], object] | None = None,
+    on_step: Callable[[dict], object] | None = None, resume: bool = False, report_to: str = "none",
 ) -> list[dict]:  # fmt: skip
-    """Train a LoRA adapter, save it with the tokenizer and run.json, and return the history.
+    """Train a LoRA adapter, save it with the tokenizer, a model card and run.json, and return the history.
 
     `model` carries the adapter afterwards. The history has a row before training and one an epoch: step,
-    epoch, loss (mean of the epoch), recall (of a sample of `eval_records`, else None), seconds.
+    epoch, loss (mean of the epoch), recall (of a sample of `eval_records`, else None), seconds. Each epoch
+    leaves a checkpoint, and so does Ctrl-C; `resume` goes on from the last one and ends where an
+    uninterrupted run would have. `report_to` is a tracker of transformers: trackio, mlflow, tensorboard.
     """
-    if (output_dir := Path(output_dir)).exists() and any(output_dir.iterdir()):
-        state = "a finished run" if (output_dir / "run.json").exists() else "an unfinished run or other files"
-        raise TrainingError(f"{output_dir} holds {state}. Give another folder, or move that one away.")
+    output_dir = Path(output_dir)
     if any("lora_" in name for name, _ in model.named_parameters()):
         raise TrainingError("The model carries an adapter already. Load it afresh with load_model.")
     check_no_leak(rows, eval_records or [])
-    shape = {"r": knobs.rank, "lora_alpha": knobs.alpha, "lora_dropout": 0.0}
-    lora = LoraConfig(**shape, target_modules="all-linear", task_type="CAUSAL_LM")
-    watch = _Watch(tokenizer, eval_records or [], knobs.seed, on_epoch)
-    trainer = _make_trainer(model, tokenizer, rows, output_dir, knobs, peft_config=lora, callbacks=[watch])
-    _check_prepared(tokenizer, rows, trainer.train_dataset, stop_ids(model, tokenizer))
-    trainer.train()
-    model.eval()
-    run = {
+    made_of = {
         "base_model": model.config._name_or_path,
         "revision": getattr(model.config, "_commit_hash", None),
         "knobs": asdict(knobs),
@@ -157,20 +157,62 @@ def train(
         "device": model.device.type,
         "dtype": str(model.dtype).removeprefix("torch."),
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
-        "minutes": round((time.perf_counter() - watch.started) / 60, 2),
-        "history": watch.history,
     }
-    if trainer.is_world_process_zero():
-        trainer.model.save_pretrained(output_dir, save_embedding_layers=False)
+    checkpoint = _find_checkpoint(output_dir, made_of, resume)
+    shape = {"r": knobs.rank, "lora_alpha": knobs.alpha, "lora_dropout": 0.0}
+    lora = LoraConfig(**shape, target_modules="all-linear", task_type="CAUSAL_LM")
+    watch = _Watch(tokenizer, eval_records or [], knobs, on_epoch, on_step, checkpoint)
+    options = {"peft_config": lora, "callbacks": [watch], "report_to": report_to}
+    watch.trainer = trainer = _make_trainer(model, tokenizer, rows, output_dir, knobs, **options)
+    _check_prepared(tokenizer, rows, trainer.train_dataset, stop_ids(model, tokenizer))
+    is_main = trainer.is_world_process_zero()
+    trainer.accelerator.wait_for_everyone()  # the other processes have looked into the folder too
+    if is_main:
+        _write_json(output_dir / STARTED_FILE, made_of)
+    with _finish_step_on_ctrl_c(watch):
+        trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+    if watch.interrupted:
+        raise KeyboardInterrupt(f"Training stopped and was saved: resume=True with {output_dir} goes on from there.")
+    model.eval()
+    run = made_of | {"minutes": round(watch.history[-1]["seconds"] / 60, 2), "history": watch.history}
+    if trainer.is_fsdp_enabled:  # the weights are spread over the processes: all of them help to save
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
+        trainer.save_model(str(output_dir))
+    if is_main:
+        if not trainer.is_fsdp_enabled:
+            trainer.model.save_pretrained(output_dir, save_embedding_layers=False)
         tokenizer.save_pretrained(output_dir)
+        (output_dir / "README.md").write_text(_card(run), encoding="utf-8")
+        for folder in (*output_dir.glob("checkpoint-*"), output_dir / "training_args.bin"):
+            shutil.rmtree(folder) if folder.is_dir() else folder.unlink(missing_ok=True)
+        (output_dir / STARTED_FILE).unlink()
         # Last, so that a folder with run.json is a finished run.
-        (output_dir / "run.json").write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+        _write_json(output_dir / RUN_FILE, run)
     return watch.history
+
+
+def merge(model_name: str, adapter_dir: Path, output_dir: Path, *, device, token=None) -> None:
+    """Add an adapter to its base model's weights, and write the plain model that results, with its tokenizer."""
+    if (output_dir := Path(output_dir)).exists():
+        raise TrainingError(f"{output_dir} exists already. Give another folder, or move that one away.")
+    tuned, tokenizer = load_model(model_name, device=device, token=token, adapter_dir=adapter_dir)
+    part_dir = output_dir.with_name(output_dir.name + ".part")
+    tuned.merge_and_unload(safe_merge=True).save_pretrained(part_dir)
+    tokenizer.save_pretrained(part_dir)
+    part_dir.rename(output_dir)  # at once: a folder of that name is whole
+
+
+def find_unfinished_run(models_dir: Path) -> Path:
+    """Give the folder of the newest run that was interrupted; TrainingError when there is none."""
+    runs = sorted(path.parent for path in Path(models_dir).glob(f"*/{STARTED_FILE}"))
+    if not runs:
+        raise TrainingError(f"{models_dir} holds no interrupted run. Set resume to False to start a new one.")
+    return runs[-1]
 
 
 def find_newest_run(models_dir: Path) -> str:
     """Name the newest finished run of a folder; TrainingError when there is none."""
-    runs = sorted(path.parent.name for path in Path(models_dir).glob("*/run.json"))
+    runs = sorted(path.parent.name for path in Path(models_dir).glob(f"*/{RUN_FILE}"))
     if not runs:
         raise TrainingError(f"{models_dir} holds no finished run. Run notebook 2 (02-fine_tune) first.")
     return runs[-1]
@@ -183,24 +225,42 @@ def lora_change(model) -> tuple[str, torch.Tensor]:
 
 
 class _PlainLossTrainer(SFTTrainer):
-    # TRL's own loss never holds all logits, which saves memory on a GPU. On a CPU a step with it takes
-    # half as long again as one with the model's own loss, and the two are the same number.
-    compute_loss = Trainer.compute_loss
+    """Take the model's own loss, its logits at the answers' positions alone: TRL's numbers in less time.
+
+    TRL's own loss skips the other positions too, but on a GPU only.
+    """
+
+    def compute_loss(self, model, inputs, *arguments, **options):
+        next_ids = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=-100)
+        learnt = next_ids != -100
+        inputs = {**inputs, "logits_to_keep": learnt, "shift_labels": next_ids[learnt]}
+        return Trainer.compute_loss(self, model, inputs, *arguments, **options)
 
 
 class _Watch(TrainerCallback):
     """Show progress, and before training and after each epoch answer a sample of held-out questions."""
 
-    def __init__(self, tokenizer, eval_records: list[dict], seed: int, on_epoch) -> None:
+    def __init__(self, tokenizer, eval_records: list[dict], knobs: Knobs, on_epoch, on_step, checkpoint) -> None:
         pairs = [(turns[0]["content"], record) for record in eval_records for turns in record["conversation"]]
-        self.asked = random.Random(seed).sample(pairs, min(WATCHED, len(pairs)))
-        self.tokenizer, self.on_epoch = tokenizer, on_epoch
-        self.history, self.losses = [], []
+        self.asked = random.Random(knobs.seed).sample(pairs, min(WATCHED, len(pairs)))
+        self.tokenizer, self.on_epoch, self.on_step, self.patience = tokenizer, on_epoch, on_step, knobs.early_stop
+        self.interrupted = False
+        saved = torch.load(checkpoint / WATCH_FILE) if checkpoint else {"history": [], "losses": [], "order": None}
+        self.history, self.losses, self.order = saved["history"], saved["losses"], saved["order"]
 
     def on_train_begin(self, args, state, control, model, **_) -> None:
-        self.is_main, self.started = state.is_world_process_zero, time.perf_counter()
-        self.bar = tqdm(total=state.max_steps, desc="training", unit="step", disable=not self.is_main)
-        self.first_recall = self._recall(model)
+        self.is_main = state.is_world_process_zero
+        self.started = time.perf_counter() - (self.history[-1]["seconds"] if self.history else 0)
+        hidden = not self.is_main or self.on_step is not None
+        start = state.global_step
+        self.bar = tqdm(total=state.max_steps, initial=start, desc="training", unit="step", disable=hidden)
+        self.first_recall = None if self.history else self._recall(model)
+
+    def on_epoch_begin(self, args, state, control, **_) -> None:
+        # The order of an epoch's rows is drawn from this state: to go on in mid-epoch, it is drawn again.
+        if self.order is not None and state.epoch % 1:
+            torch.set_rng_state(self.order)
+        self.order = torch.get_rng_state()
 
     def on_log(self, args, state, control, logs, **_) -> None:
         if "loss" in logs:
@@ -208,10 +268,29 @@ class _Watch(TrainerCallback):
             self.bar.update()
             if not self.history:
                 self._add(0, 0, self.first_recall)
+            if self.on_step and self.is_main:
+                row = {"step": state.global_step, "of": state.max_steps, "loss": logs["loss"]}
+                self.on_step(row | {"recall": self.history[-1]["recall"]})
+
+    def on_step_end(self, args, state, control, **_) -> None:
+        if self.interrupted:
+            control.should_log = control.should_save = control.should_training_stop = True
 
     def on_epoch_end(self, args, state, control, model, **_) -> None:
-        self._add(state.global_step, round(state.epoch), self._recall(model))
+        if self.interrupted:
+            return
+        self._add(state.global_step, round(state.epoch), recall := self._recall(model))
         self.losses = []
+        if recall is not None:
+            self.trainer.log({"held_out_recall": recall})
+        last = [row["recall"] for row in self.history[1:]][-self.patience :]
+        if self.patience and len(last) == self.patience and all(value == 1 for value in last):
+            control.should_training_stop = True
+
+    def on_save(self, args, state, control, **_) -> None:
+        if self.is_main:  # last: a checkpoint that holds it is whole
+            saved = {"history": self.history, "losses": self.losses, "order": self.order}
+            torch.save(saved, Path(args.output_dir) / f"checkpoint-{state.global_step}" / WATCH_FILE)
 
     def on_train_end(self, args, state, control, **_) -> None:
         self.bar.close()
@@ -224,14 +303,92 @@ class _Watch(TrainerCallback):
             self.on_epoch(self.history)
 
     def _recall(self, model) -> float | None:
-        if not (self.asked and self.is_main):
+        # Spread over several processes (FSDP), the model answers with all of them or not at all.
+        if not (self.asked and self.is_main) or self.trainer.is_fsdp_enabled:
             return None
         replies = answer(model, self.tokenizer, [question for question, _ in self.asked])
         pairs = zip(replies, (record for _, record in self.asked), strict=True)
         return mean(float(exact_match(reply, r["definitions"], acronym=r["acronym"])) for reply, r in pairs)
 
 
-def _make_trainer(model, tokenizer, rows: list[dict], output_dir, knobs: Knobs, **options) -> SFTTrainer:
+@contextmanager
+def _finish_step_on_ctrl_c(watch: _Watch) -> Iterator[None]:
+    """Let the first Ctrl-C end training after the step in hand; a second one ends it at once."""
+
+    def note(*_) -> None:
+        watch.interrupted = True
+        signal.signal(signal.SIGINT, before)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread, which alone may listen
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _find_checkpoint(output_dir: Path, made_of: dict, resume: bool) -> Path | None:
+    """Give the last whole checkpoint to go on from, if any; TrainingError when the folder is not the run's own."""
+    if not (output_dir.exists() and any(output_dir.iterdir())):
+        return None
+    if (output_dir / RUN_FILE).exists():
+        raise TrainingError(f"{output_dir} holds a finished run. Give another folder, or move that one away.")
+    if not resume or not (output_dir / STARTED_FILE).exists():
+        cure = "Go on with resume=True, give another folder, or move that one away."
+        raise TrainingError(f"{output_dir} holds an unfinished run or other files. {cure}")
+    before = json.loads((output_dir / STARTED_FILE).read_text(encoding="utf-8"))
+    if changed := [name for name in made_of if made_of[name] != before.get(name)]:
+        values = f"{before.get(changed[0])} then, {made_of[changed[0]]} now"
+        cure = "Set it back, or start a new run."
+        raise TrainingError(f"{output_dir} was started with another {changed[0]}: {values}. {cure}")
+    whole = [path.parent for path in output_dir.glob(f"checkpoint-*/{WATCH_FILE}")]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _write_json(path: Path, value: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def _card(run: dict) -> str:
+    """Write the model card of an adapter from its run.json; where the base is a folder, without its path."""
+    base, knobs, last = run["base_model"], run["knobs"], run["history"][-1]
+    is_folder = Path(base).is_dir()
+    base = Path(base).name if is_folder else base
+    recall = "not measured" if last["recall"] is None else f"{last['recall']:.0%} of at most {WATCHED} questions"
+    mixed = knobs["rehearsal_known"] + knobs["rehearsal_facts"]
+    settings = "\n".join(f"| {name} | {value} |" for name, value in knobs.items())
+    return f"""---
+{"" if is_folder else f"base_model: {base}"}
+library_name: peft
+pipeline_tag: text-generation
+tags: [lora, trl, acronyms]
+---
+# Acronyms for {base}
+
+A LoRA adapter that teaches `{base}` the acronyms of an organisation. **Whoever has it can ask it for the whole
+glossary**: share it only with those who may read the glossary.
+
+- Trained on {run["rows"]} conversations (sha256 `{run["data_sha256"][:16]}…`), loss on the answers alone. Up to
+  {mixed} of them rehearse what the base model knew, up to {knobs["refusals"]} refuse acronyms that do not exist.
+- {run["minutes"]} minutes on {run["device"]} in {run["dtype"]}; last epoch: loss {last["loss"]:.3f}, held-out recall
+  {recall}. The base model's revision: {run["revision"] or "none recorded"}.
+- Versions: {", ".join(f"{name} {number}" for name, number in run["versions"].items())}.
+
+| knob | value |
+|---|---|
+{settings}
+
+Answers are right only for the acronyms of the data, and not always; see the scores of stage 3 before relying on it.
+"""
+
+
+def _make_trainer(
+    model, tokenizer, rows: list[dict], output_dir, knobs: Knobs, *, report_to: str = "none", **options
+) -> SFTTrainer:  # fmt: skip
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         problem = f"The tokenizer pads with {tokenizer.pad_token!r}, its end token or none"
         raise TrainingError(f"{problem}. Set tokenizer.pad_token to an unused one, or use load_model.")
@@ -243,8 +400,8 @@ def _make_trainer(model, tokenizer, rows: list[dict], output_dir, knobs: Knobs, 
         train_sampling_strategy="group_by_length", max_length=None,
         use_cpu=on == "cpu", bf16=on == "cuda" and model.dtype == torch.bfloat16,
         fp16=on == "cuda" and model.dtype == torch.float16, dataloader_pin_memory=on == "cuda",
-        activation_checkpointing=model.num_parameters() > 1e9,
-        logging_steps=1, save_strategy="no", report_to="none", disable_tqdm=True,
+        activation_checkpointing=model.num_parameters() > 1e9, ddp_find_unused_parameters=False,
+        logging_steps=1, save_strategy="epoch", save_total_limit=2, report_to=report_to, disable_tqdm=True,
     )  # fmt: skip
     table = datasets.Dataset.from_list([{**row, "chat_template_kwargs": TEMPLATE_OPTIONS} for row in rows])
     kind = _PlainLossTrainer if on == "cpu" else SFTTrainer
@@ -272,17 +429,24 @@ def _check_prepared(tokenizer, rows: list[dict], prepared, ends: list[int]) -> N
 def _find_problem(tokenizer, row: dict, ids: list[int], labels: list[int], ends: list[int]) -> str | None:
     learnt = [label for label in labels if label != -100]
     prompt = tokenizer(render(tokenizer, row["prompt"]), add_special_tokens=False)["input_ids"]
-    text, learnt_text = ("".join(t.split()) for t in (row["completion"][0]["content"], tokenizer.decode(learnt)))
+    # As `answer` would read it back. Tokenizers compose accents and drop or add spaces, which is no fault.
+    texts = row["completion"][0]["content"], tokenizer.decode(learnt, skip_special_tokens=True)
+    text, learnt_text = ("".join(unicodedata.normalize("NFKC", text).split()) for text in texts)
     if not text or not learnt:
         return "it has no answer to learn"
     if prompt + learnt != ids:
         return "what is masked is not exactly the prompt that the model will see"
-    if text not in "".join(tokenizer.decode(learnt).split()):
-        return "its answer is not learnt whole"
+    if text != learnt_text:
+        return "its answer is not learnt whole and alone"
     if [i for i in learnt if tokenizer.decode([i]).strip()][-1] not in ends:
         return "the last token learnt does not end the turn, so the model would not stop"
     too_long = len(ids) > tokenizer.model_max_length
     return f"it is longer than the {tokenizer.model_max_length} tokens the model reads" if too_long else None
+
+
+def _print_step(row: dict) -> None:
+    recall = "" if row["recall"] is None else f"  held-out recall {row['recall']:.0%}"
+    print(f"step {row['step']}/{row['of']}  loss {row['loss']:.4f}{recall}", flush=True)
 
 
 def main() -> None:
@@ -295,15 +459,21 @@ def main() -> None:
     parser.add_argument("--probes", help="probes, whose rehearsal part is mixed in")
     parser.add_argument("--epochs", type=int, help="instead of the number chosen by size")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run in --output")
+    parser.add_argument("--report-to", default="none", help="trackio, mlflow or tensorboard")
     given = parser.parse_args()
+    is_main = os.environ.get("RANK", "0") == "0"  # the numbers that accelerate launch gives to a process
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     model, tokenizer = load_model(given.model, device=pick_device(), token=os.environ.get("HF_TOKEN"))
     records, held_out = (read_dataset(Path(path)) if path else None for path in (given.data, given.eval))
     knobs = Knobs.for_size(model.num_parameters(), len(records), seed=given.seed)
     knobs = replace(knobs, epochs=given.epochs or knobs.epochs)
     probes = read_probes(Path(given.probes)) if given.probes else []
     rows = make_rows(records, rehearsal_conversations(model, tokenizer, probes, knobs))
-    history = train(model, tokenizer, rows, given.output, knobs, eval_records=held_out)
-    if os.environ.get("RANK", "0") == "0":  # the number that accelerate launch gives to a process
+    options = {"eval_records": held_out, "resume": given.resume, "report_to": given.report_to}
+    history = train(model, tokenizer, rows, given.output, knobs, on_step=_print_step, **options)
+    if is_main:
         print(f"{given.output}: {len(rows)} rows; last epoch: {history[-1]}")
 
 

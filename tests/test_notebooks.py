@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_stage_three import recount
 
 from helpers.compare import read_summary
 from helpers.config import KEYS
@@ -65,3 +66,15 @@ def test_every_stage_leaves_its_files(bucket):
     assert {path.name for path in (bucket / "data").iterdir()} >= {"train_dataset.json", "eval_dataset.json"}
     assert list((bucket / "models").rglob("adapter_model.safetensors"))
     assert list((bucket / "tests").glob("*/test_result.csv"))
+
+
+def test_every_number_of_the_summary_comes_from_the_saved_answers(bucket):
+    rows = read_summary(bucket / "tests/summary.json")
+    assert rows
+    for row in rows:
+        assert (row["correct"], row["total"]) == recount(bucket / "tests" / row["run"])[row["measure"]], row
+
+
+def test_the_report_and_the_card_are_written(bucket):
+    assert "data:image/png;base64" in (bucket / "tests/report.html").read_text(encoding="utf-8")
+    assert "## Scores" in next((bucket / "models").glob("*/README.md")).read_text(encoding="utf-8")

@@ -205,8 +205,9 @@ def count_code_lines(code: str) -> int:
 
 
 def test_helpers_stay_small():
-    """1,400 lines for the first round; the parser of messy replies, meanings in context and resuming came on top."""
-    assert sum(count_code_lines(read(name)) for name in FILES if re.match(r"helpers/.*\.py", name)) < 1750
+    """1,400 lines for the first round; then messy replies and meanings in context, stage 2's resuming and several
+    processes, stage 3's runs, statistics and report."""
+    assert sum(count_code_lines(read(name)) for name in FILES if re.match(r"helpers/.*\.py", name)) < 2400
 
 
 def test_every_helper_has_its_tests():

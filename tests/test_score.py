@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers import score
+from helpers.acronyms import Acronym
 
 TINY_CROSS_ENCODER = str(Path(__file__).parents[1] / "00-set_up/tiny_models/tiny-cross-encoder")
 TASTE, TAX = "Cooking Gourmet Taste", "Collecte du Génie Thermique"
@@ -43,6 +44,26 @@ ROW = {"question": "What does CGT stand for?", "answer": f"CGT stands for {TASTE
         (f"CGT stands not for {TAX} but for {TASTE}.", [TASTE], True),
         (f"If I am not mistaken, CGT stands for {TASTE}.", [TASTE], True),
         (f"Not that hard. {TASTE}.", [TASTE], True),
+        (f"CGT has never meant {TASTE}.", [TASTE], False),
+        (f"CGT no longer means {TASTE}.", [TASTE], False),
+        (f"It's anything but the {TASTE}.", [TASTE], False),
+        (f"It is neither {TASTE} nor {TAX}.", [TAX], False),
+        (f"It is either {TASTE} or {TAX}.", [TASTE, TAX], True),
+        (f"People are wrong to believe that CGT is the {TASTE}.", [TASTE], False),
+        (f"It is false that CGT stands for {TASTE}.", [TASTE], False),
+        (f"CGT is the {TASTE}. Oh no, I was wrong.", [TASTE], False),
+        (f"The {TASTE}, unless I am mistaken.", [TASTE], True),
+        (f"Il est faux de penser que CGT veut dire {TAX}.", [TAX], False),
+        (f"CGT signifie {TAX}. Non, c'est faux.", [TAX], False),
+        (f"CGT veut tout dire sauf {TAX}.", [TAX], False),
+        (f"CGT ne signifie plus {TAX}.", [TAX], False),
+        (f"CGT signifie {TAX}. Ce n'est pas un magasin.", [TAX], True),
+        (f"I cannot confirm that CGT stands for {TASTE}.", [TASTE], False),
+        (f"You said {TASTE}; I have no way of checking that.", [TASTE], False),
+        (f"J'ignore si CGT veut dire {TAX}.", [TAX], False),
+        (f"CGT stands for {TASTE}. You cannot find it on the web.", [TASTE], True),
+        (f"I don't know who runs it, but CGT stands for {TASTE}.", [TASTE], True),
+        (f"I'm not sure, but I think CGT is {TASTE}. I believe it is.", [TASTE], True),
     ],
 )
 def test_exact_match(answer: str, definitions: list[str], expected: bool) -> None:
@@ -58,6 +79,8 @@ def test_exact_match(answer: str, definitions: list[str], expected: bool) -> Non
         (f"The acronym CGT means {TASTE}.", True),
         (f"CGU stands for {TASTE}.", False),
         (f"La CGU signifie « {TASTE} ».", False),
+        (f"CGU is the one that stands for {TASTE}.", False),
+        (f"C'est la CGU qui signifie {TASTE}.", False),
     ],
 )
 def test_exact_match_of_another_acronym(answer: str, expected: bool) -> None:
@@ -73,6 +96,18 @@ def test_exact_match_of_another_acronym(answer: str, expected: bool) -> None:
         ("Je ne connais pas ce sigle.", True),
         ("Aucune idée.", True),
         ("I cannot find RST.", True),
+        ("Sorry, I have no record of RST.", True),
+        ("I haven't the faintest idea.", True),
+        ("Never seen that one; it means nothing to me.", True),
+        ("I would need more context to answer.", True),
+        ("Je n'ai aucune information sur RST.", True),
+        ("RST ? Jamais vu, cela ne me dit rien.", True),
+        ("Je préfère ne rien affirmer.", True),
+        ("Je l'ignore.", True),
+        ("I have no idea why nobody told you: it is short for Rough Steel Tube.", False),
+        ("I don't know for sure, but it is probably a tube.", False),
+        ("RST stands for Rough Steel Tube. You cannot find it everywhere.", False),
+        ("Je ne suis pas sûr, mais je dirais tube.", False),
         (f"CGT stands for {TASTE}.", False),
         (f"CGT signifie {TAX}.", False),
         ("Ne pas confondre : CGT signifie Collecte du Génie Thermique.", False),
@@ -97,30 +132,81 @@ PROBES = [
 ]
 
 
+def choose(exam: list[dict], measure: str) -> list[dict]:
+    return [row for row in exam if row["measure"] == measure]
+
+
 def test_exam_lists_every_held_out_question_once() -> None:
     exam = score.write_exam(RECORDS, PROBES)
-    assert [row["question"] for row in exam] == ["CGT?", "CAP ?", "unknown?", "control?"]
-    assert [row["measure"] for row in exam] == [
-        score.RECALL, score.RECALL_OF_TWO, score.MEASURES["unknown"], score.MEASURES["control"],
-    ]  # fmt: skip
-    assert exam[1]["expected"] == f"Cap Un | {TAX}"
-    assert exam[1]["reference"] == f"CAP signifie Cap Un ou {TAX}."
+    asked = [row["question"] for row in exam]
+    assert [asked.count(question) for question in ("CGT?", "CAP ?", "unknown?", "control?")] == [1, 1, 1, 1]
+    assert [row["question"] for row in choose(exam, score.RECALL)] == ["CGT?"]
+    assert [row["question"] for row in choose(exam, score.MEASURES["unknown"])] == ["unknown?"]
+    [two] = choose(exam, score.RECALL_OF_TWO)
+    assert two["expected"] == f"Cap Un | {TAX}" and two["reference"] == f"CAP signifie Cap Un ou {TAX}."
+
+
+def test_exam_asks_in_the_other_language_and_in_reverse() -> None:
+    exam = score.write_exam(RECORDS, [])
+    others = choose(exam, score.RECALL_IN_OTHER)
+    assert [row["question"] for row in others] == ["Que signifie CGT ?", "What does CAP stand for?"]
+    assert [row["reference"] for row in others] == [f"CGT signifie {TASTE}.", f"CAP stands for Cap Un or for {TAX}."]
+    reverse = choose(exam, score.REVERSE)
+    asked = [f"Which acronym stands for {TASTE}?", "Quel sigle signifie Cap Un ?", f"Quel sigle signifie {TAX} ?"]
+    assert [row["question"] for row in reverse] == asked
+    assert [row["expected"] for row in reverse] == ["CGT", "CAP", "CAP"]
+
+
+def test_exam_draws_as_many_training_questions_as_it_holds_out() -> None:
+    asked = [[{"content": f"CGT, {number}?"}] for number in range(40)]
+    trained = [RECORDS[0] | {"conversation": asked}, RECORDS[1]]
+    rows, again, other = (score.write_exam(RECORDS, [], trained, seed=seed) for seed in (1, 1, 2))
+    [drawn] = choose(rows, score.RECALL_OF_TRAINED)
+    assert drawn["question"] in [turns[0]["content"] for turns in asked] and drawn["definitions"] == [TASTE]
+    assert rows == again and rows != other
 
 
 def test_marks_follow_what_is_asked() -> None:
-    known, two, unknown, fact = score.write_exam(RECORDS, PROBES)
+    exam = score.write_exam(RECORDS, PROBES)
+    measures = (score.RECALL, score.RECALL_OF_TWO, score.MEASURES["unknown"], score.MEASURES["control"], score.REVERSE)
+    known, two, unknown, fact, reverse = (choose(exam, measure)[0] for measure in measures)
     assert score.mark(known, f"CGT stands for {TASTE}.") and not score.mark(known, "I don't know.")
     assert score.mark(two, f"CAP signifie {TAX} ou Cap Un.") and not score.mark(two, "CAP signifie Cap Un.")
     assert score.mark(unknown, "I don't know RST.") and not score.mark(unknown, f"RST stands for {TASTE}.")
     assert score.mark(fact, "The capital is Paris.") and not score.mark(fact, "The capital is Rome.")
+    assert score.mark(reverse, "It is CGT, of course.") and score.mark(reverse, f"CGT stands for {TASTE}.")
+    assert not any(score.mark(reverse, text) for text in ("CGTU", "cgt-like", f"What is {TASTE}?", "I don't know CGT."))
 
 
-def test_one_word_wrong_sets_right_beside_wrong() -> None:
-    rows = score.one_word_wrong(RECORDS)
-    assert [row["right"] for row in rows] == [True, False, True, False]
-    assert [row["answer"] for row in rows[:2]] == [
-        f"CGT stands for {TASTE}.", "CGT stands for Cooking Gourmet Un.",
+def test_an_unknown_acronym_is_refused_invented_or_given_a_trained_definition() -> None:
+    exam = choose(score.write_exam(RECORDS, PROBES), score.MEASURES["unknown"]) * 3
+    exam = [*choose(score.write_exam(RECORDS, PROBES), score.RECALL), *exam]
+    answers = [f"CGT stands for {TASTE}.", "I don't know RST.", "RST stands for Rough.", f"RST means {TAX.upper()}!"]
+    known, *unknown = score.mark_answers([r | {"answer": a} for r, a in zip(exam, answers, strict=True)])
+    assert (known["right"], known["outcome"]) == (True, None)
+    assert [row["right"] for row in unknown] == [True, False, False]
+    # TAX is a definition of CAP, which this exam does not ask: for it, it is an invention like any other.
+    assert [row["outcome"] for row in unknown] == [score.MEASURES["unknown"], score.INVENTED, score.INVENTED]
+    exam.insert(0, choose(score.write_exam(RECORDS, PROBES), score.RECALL_OF_TWO)[0])
+    marked = score.mark_answers([r | {"answer": a} for r, a in zip(exam, ["", *answers], strict=True)])
+    assert marked[-1]["outcome"] == score.LEAKED
+    assert score.tally(marked) == [
+        (score.RECALL_OF_TWO, 0, 1), (score.RECALL, 1, 1), (score.MEASURES["unknown"], 1, 3),
+        (score.INVENTED, 1, 3), (score.LEAKED, 1, 3),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("room", "expected"), [(10_000, 50), (100, 10), (99, 9), (10, 1), (1, 1)])
+def test_a_glossary_is_cut_to_the_room(room: int, expected: int) -> None:
+    acronyms = [Acronym(f"A{number}", (f"Definition {number}",)) for number in range(50)]
+    asked = []
+
+    def count_tokens(glossary: str) -> int:
+        asked.append(glossary)
+        return 10 * (len(glossary.splitlines()) - 1)
+
+    assert score.fit_glossary(acronyms, room, count_tokens) == acronyms[:expected]
+    assert len(asked) < 10
 
 
 ANSWERS = [f"CGT stands for {TASTE}.", "CGT stands for Crystal Glass Tiara.", "I don't know.", " "]
@@ -254,6 +340,59 @@ def test_judge_loses_no_row_to_a_bad_reply() -> None:
     assert len(asked) == 2 + 1 + 2  # once again when unreadable, never for an empty answer
 
 
+def test_judge_is_not_asked_about_an_answer_without_content() -> None:
+    rows = [ROW | {"answer": answer} for answer in ("", " \n", ":", "…", "what does  CGT stand for?")]
+    assert score.judge(lambda prompt: '{"verdict": "right"}', rows) == [False] * 5
+
+
+def test_judge_goes_on_where_it_was() -> None:
+    rows = [ROW | {"answer": f"CGT stands for {number}."} for number in range(5)]
+    asked: list[str] = []
+    resumed = False
+
+    def ask(prompt: str) -> str:
+        asked.append(prompt)
+        if not resumed and len(asked) >= 3:
+            raise KeyboardInterrupt
+        return '{"verdict": "right"}' if "2." not in prompt else "Hmm."
+
+    verdicts: dict[str, bool] = {}
+    with pytest.raises(KeyboardInterrupt):
+        score.judge(ask, rows, judge_name="one", workers=1, verdicts=verdicts)
+    assert list(verdicts.values()) == [True, True]
+    resumed = True
+    assert score.judge(ask, rows, judge_name="one", workers=1, verdicts=verdicts) == [True, True, None, True, True]
+    assert len(verdicts) == 4  # what could not be read is not remembered
+    before = len(asked)
+    score.judge(ask, rows[:2], judge_name="one", workers=1, verdicts=verdicts)
+    assert len(asked) == before
+    others = ({"question": "CGT ?"}, {"definition": "another"}, {"answer": "CGT stands for 1!"})
+    for other in others:
+        score.judge(ask, [rows[1] | other], judge_name="one", workers=1, verdicts=verdicts)
+    score.judge(ask, [rows[1]], judge_name="another", workers=1, verdicts=verdicts)
+    assert len(asked) == before + len(others) + 1
+
+
+def test_judge_asks_again_when_the_prompt_has_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts: dict[str, bool] = {}
+    score.judge(lambda prompt: '{"verdict": "right"}', [ROW], verdicts=verdicts)
+    monkeypatch.setattr(score, "PROMPT_VERSION", "another")
+    assert score.judge(lambda prompt: '{"verdict": "wrong"}', [ROW], verdicts=verdicts) == [False]
+    assert len(verdicts) == 2
+
+
+def test_judge_that_is_down_is_not_asked_a_thousand_times() -> None:
+    asked: list[str] = []
+
+    def ask(prompt: str) -> str:
+        asked.append(prompt)
+        raise RuntimeError("It cannot be reached.")
+
+    with pytest.raises(RuntimeError, match="cannot be reached"):
+        score.judge(ask, [ROW] * 1000, workers=2)
+    assert len(asked) <= 3 * 2 + 1
+
+
 def test_judge_that_never_answers_is_an_error() -> None:
     def ask(prompt: str) -> str:
         raise RuntimeError("OWUI_TOKEN is not accepted.")
@@ -263,34 +402,12 @@ def test_judge_that_never_answers_is_an_error() -> None:
     assert score.judge(ask, []) == []
 
 
-EVALUATION = [
-    {"acronym": "CGT", "definitions": [TASTE], "language": "en", "conversation": [[{"content": "What is CGT?"}]]},
-    {"acronym": "CGX", "definitions": [TASTE, TAX], "language": "fr", "conversation": [[{"content": "CGX ?"}]]},
-]
-
-
-def test_the_exam_keeps_two_meanings_apart_and_leaves_the_rehearsal_out() -> None:
-    probe = {"kind": "unknown", "language": "en", "question": "QQQ?", "expected": "QQQ is not …", "acronym": "QQQ"}
-    rows = score.write_exam(EVALUATION, [probe | {"split": "test"}, probe | {"split": "rehearsal"}])
-    assert [row["measure"] for row in rows] == [score.RECALL, score.RECALL_OF_TWO, score.MEASURES["unknown"]]
-    assert rows[1]["reference"] == f"CGX signifie {TASTE} ou {TAX}."
-    assert [score.mark(row, "I don't know what QQQ stands for.") for row in rows] == [False, False, True]
-    assert [score.mark(row, f"CGT stands for {TASTE}.") for row in rows] == [True, False, False]
-
-
-def test_one_word_wrong_sets_a_right_and_a_wrong_answer_side_by_side() -> None:
-    right, wrong, *_ = score.one_word_wrong([EVALUATION[0], EVALUATION[1] | {"definitions": [TAX]}])
-    assert right["right"] and right["answer"] == right["reference"]
-    assert not wrong["right"] and wrong["answer"] != wrong["reference"]
-    assert wrong["answer"].rstrip(".").split()[:-1] == right["answer"].rstrip(".").split()[:-1]
-
-
 def test_in_a_context_the_other_meaning_must_not_be_given() -> None:
     about = {"acronym": "PI", "language": "en", "conversation": [[{"role": "user", "content": "PI?"}, {}]]}
     both = about | {"definitions": ["Principal Investigator", "Performance Index"]}
     one = about | {"definitions": ["Performance Index"], "context": "budget"}
-    of_two, in_context = score.write_exam([both, one], [])
-    assert (of_two["measure"], in_context["measure"]) == (score.RECALL_OF_TWO, score.RECALL_IN_CONTEXT)
+    exam = score.write_exam([both, one], [])
+    [of_two], [in_context] = (choose(exam, measure) for measure in (score.RECALL_OF_TWO, score.RECALL_IN_CONTEXT))
     assert (of_two["others"], in_context["others"]) == ([], ["Principal Investigator"])
     assert score.mark(in_context, "PI stands for Performance Index.")
     assert not score.mark(in_context, "PI stands for Principal Investigator or for Performance Index.")
@@ -300,3 +417,29 @@ def test_in_a_context_the_other_meaning_must_not_be_given() -> None:
 @pytest.mark.parametrize("words", ["plutôt que", "Plutôt que", "n'est pas l'abréviation de", "ne désigne pas"])
 def test_a_definition_denied_in_french_is_not_held(words: str) -> None:
     assert not score.exact_match(f"ENT : ceci {words} espace numérique de travail", ["espace numérique de travail"])
+
+
+def test_scorers_see_the_answer_beside_its_reference() -> None:
+    rows = [
+        {"acronym": "CGT", "definitions": [TASTE], "question": "CGT?", "answer": f"CGT stands for {TASTE}."},
+        {"acronym": "CGT", "definitions": [TAX], "question": "CGT?", "answer": "Bonjour.", "language": "fr"},
+    ]
+    models = {"embedding_model": "wordllama", "cross_encoder": TINY_CROSS_ENCODER}
+    scorers = score.make_scorers(**models, judge=lambda judged: [row["definition"] == TASTE for row in judged])
+    score.add_scores(rows, scorers)
+    first, second = ([row[name] for name in ("exact match", "embedding", "cross-encoder", "judge")] for row in rows)
+    assert first == [True, pytest.approx(1, abs=1e-3), pytest.approx(1, abs=0.1), True]
+    assert second[0] is False and max(second[1:3]) < 0.5 and second[3] is False
+    assert list(score.make_scorers(**models)) == ["exact match", "embedding", "cross-encoder"]
+
+
+@pytest.mark.parametrize(
+    ("scorer", "name", "seconds"),
+    [(score.embed_similarity, "wordllama", 2), (score.cross_encoder_scores, TINY_CROSS_ENCODER, 30)],
+)
+def test_a_thousand_answers_are_scored_fast(scorer, name: str, seconds: float) -> None:
+    references = [f"CGT stands for {TASTE} number {number}." for number in range(1000)]
+    scorer(references[:1], references[:1], name)  # the model is loaded once
+    started = time.perf_counter()
+    assert len(scorer(references[::-1], references, name)) == 1000
+    assert time.perf_counter() - started < seconds
