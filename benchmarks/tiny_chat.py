@@ -32,6 +32,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[10, 50])
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    listed = len(json.loads((HERE / "new_acronyms.json").read_text(encoding="utf-8")))
+    if too_many := [size for size in arguments.sizes if size > listed]:
+        parser.error(f"new_acronyms.json lists {listed} acronyms, not {too_many[0]}: give smaller --sizes")
     rows = []
     for size in arguments.sizes:
         rows += measure(arguments.model, size, arguments.seed)

@@ -28,6 +28,7 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer, TrainerCallback
+from transformers.utils.chat_template_utils import jinja2
 from trl import SFTConfig, SFTTrainer
 
 from helpers.dataset import normalise, read_dataset, read_probes, refusal_conversations
@@ -163,7 +164,12 @@ def train(
     lora = LoraConfig(**shape, target_modules="all-linear", task_type="CAUSAL_LM")
     watch = _Watch(tokenizer, eval_records or [], knobs, on_epoch, on_step, checkpoint)
     options = {"peft_config": lora, "callbacks": [watch], "report_to": report_to}
-    watch.trainer = trainer = _make_trainer(model, tokenizer, rows, output_dir, knobs, **options)
+    try:
+        watch.trainer = trainer = _make_trainer(model, tokenizer, rows, output_dir, knobs, **options)
+    except RuntimeError as error:
+        if "requires" not in str(error):
+            raise
+        raise TrainingError(f"REPORT_TO is {report_to}: {error} Or set REPORT_TO to none.") from error
     _check_prepared(tokenizer, rows, trainer.train_dataset, stop_ids(model, tokenizer))
     is_main = trainer.is_world_process_zero()
     trainer.accelerator.wait_for_everyone()  # the other processes have looked into the folder too
@@ -393,19 +399,26 @@ def _make_trainer(
         problem = f"The tokenizer pads with {tokenizer.pad_token!r}, its end token or none"
         raise TrainingError(f"{problem}. Set tokenizer.pad_token to an unused one, or use load_model.")
     on = model.device.type
+    # A processor that computes in bfloat16 itself halves a step of a big model with it; the weights stay as they are.
+    abilities = getattr(torch.cpu, "get_capabilities", dict)() if on == "cpu" else {}
+    halved = abilities.get("avx512_bf16", False) and model.num_parameters() >= SMALL_MODEL
     arguments = SFTConfig(
         output_dir=str(output_dir), num_train_epochs=knobs.epochs, learning_rate=knobs.learning_rate,
         per_device_train_batch_size=knobs.batch_size, warmup_steps=0.05, seed=knobs.seed,
         # Rows of like length share a batch: a third off a step. No maximum: nothing is ever cut off.
         train_sampling_strategy="group_by_length", max_length=None,
-        use_cpu=on == "cpu", bf16=on == "cuda" and model.dtype == torch.bfloat16,
+        use_cpu=on == "cpu", bf16=halved or (on == "cuda" and model.dtype == torch.bfloat16),
         fp16=on == "cuda" and model.dtype == torch.float16, dataloader_pin_memory=on == "cuda",
         activation_checkpointing=model.num_parameters() > 1e9, ddp_find_unused_parameters=False,
         logging_steps=1, save_strategy="epoch", save_total_limit=2, report_to=report_to, disable_tqdm=True,
     )  # fmt: skip
     table = datasets.Dataset.from_list([{**row, "chat_template_kwargs": TEMPLATE_OPTIONS} for row in rows])
-    kind = _PlainLossTrainer if on == "cpu" else SFTTrainer
-    trainer = kind(model, arguments, train_dataset=table, processing_class=tokenizer, **options)
+    kind = _PlainLossTrainer if on == "cpu" and model._supports_logits_to_keep() else SFTTrainer
+    try:
+        trainer = kind(model, arguments, train_dataset=table, processing_class=tokenizer, **options)
+    except jinja2.TemplateError as error:
+        cure = "Leave that out of the rows (a system turn?), or choose a model whose template takes it."
+        raise TrainingError(f"The chat template refuses a row: {error}. {cure}") from error
     trainer.remove_callback(PrinterCallback)
     return trainer
 

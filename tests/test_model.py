@@ -1,25 +1,40 @@
-"""Loading, decoding and its errors, on a random model and without network."""
+"""Loading, decoding and its errors, on random models, without network: the hub is a server of our own."""
 
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from huggingface_hub import constants
+from peft import LoraConfig, get_peft_model
 from pydantic import SecretStr
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM, AutoTokenizer, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen3Config,
+    SmolLM3Config,
+)  # fmt: skip
 
+from helpers import model as model_module
 from helpers.model import (
+    Device,
     ModelError,
     answer,
+    estimate_memory,
+    free_memory,
+    hardware_table,
     load_model,
     next_token_probabilities,
     pick_device,
+    read_shape,
     render,
     stop_ids,
 )  # fmt: skip
 
+README = Path(__file__).parents[1] / "02-fine_tune" / "README.md"
 CPU = pick_device("cpu")
 QUESTIONS = ["CGT?", "What does CGT stand for, please, in this long report of last year?", "RST", "Hello!"]
 
@@ -53,8 +68,184 @@ def test_bfloat16_needs_a_recent_gpu(monkeypatch, capability, dtype):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card")
     device = pick_device()
     assert (device.name, device.dtype) == ("cuda", dtype)
-    assert f"Card, compute capability {capability[0]}.{capability[1]}" in device.reason
+    assert device.reason == f"Card, compute capability {capability[0]}.{capability[1]}"
     assert pick_device("cpu").dtype == torch.float32
+
+
+@pytest.mark.parametrize(("gain", "dtype"), [(1.5, torch.float32), (4.0, torch.bfloat16)])
+def test_bfloat16_on_a_processor_must_be_measured_twice_as_fast(monkeypatch, gain, dtype):
+    monkeypatch.setattr(model_module, "_time_product", lambda dtype: 1.0 if dtype == torch.bfloat16 else gain)
+    model_module._bfloat16_gain.cache_clear()
+    device = pick_device("cpu", parameters=100_000_000)
+    model_module._bfloat16_gain.cache_clear()
+    assert device.dtype == dtype and f"{gain} times as fast" in device.dtype_reason
+    assert pick_device("cpu", parameters=5_000_000).dtype == torch.float32
+
+
+def test_speed_of_bfloat16_is_measured_in_milliseconds():
+    assert 0 < model_module._time_product(torch.float32) < 1
+
+
+def as_dict(rows: list[tuple[str, str, str]]) -> dict[str, tuple[str, str]]:
+    return {what: (value, why) for what, value, why in rows}
+
+
+@pytest.mark.parametrize(
+    ("free", "verdict"), [(10**10, "it fits"), (9 * 10**6, "tight: try a smaller"), (10**6, "too much: try a smaller")]
+)
+def test_table_says_what_runs_where_and_whether_it_fits(monkeypatch, small_model_dir, free, verdict):
+    monkeypatch.setattr(model_module, "free_memory", lambda name: free)
+    shape = read_shape(str(small_model_dir))
+    table = as_dict(hardware_table(CPU, shape, batch_size=16, length=64, rank=8))
+    needed = sum(estimate_memory(shape, torch.float32, batch_size=16, length=64, rank=8).values())
+    assert 0.8 * 9e6 < needed < 9e6, "so that the three cases differ"
+    assert table["number format"][0] == "float32" and table["threads"][0] == "1"
+    assert table["memory needed"][0] == f"{needed / 1e9:.2f} GB" and verdict in table["memory needed"][1]
+    assert "four_bit" not in table["memory needed"][1]
+    cuda = as_dict(hardware_table(Device("cuda", torch.float16, "Card"), shape))
+    assert cuda["memory free"][1] == "of the GPU"
+    assert ("four_bit=True" in cuda["memory needed"][1]) == (free < 10**9)
+
+
+def kept_bytes(model, tokens: int) -> int:
+    """Count the bytes that a training step keeps for its way back, the weights not counted."""
+    own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept = {}
+
+    def note(tensor):
+        if tensor.untyped_storage().data_ptr() not in own:
+            kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address comes twice
+        return tensor
+
+    ids = torch.arange(tokens)[None]
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        # TRL and train.py compute the logits of the answers alone: here, of a third of the tokens.
+        model(input_ids=ids, labels=ids[:, -(tokens // 3) :], logits_to_keep=tokens // 3)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_estimate_is_near_what_training_keeps(tmp_path, dtype):
+    sizes = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6, "num_attention_heads": 3}
+    config = LlamaConfig(vocab_size=4096, num_key_value_heads=1, tie_word_embeddings=True, **sizes)
+    model = LlamaForCausalLM(config).to(dtype)
+    model.save_pretrained(tmp_path)
+    shape = read_shape(str(tmp_path))
+    assert {parameter.device.type for parameter in shape.parameters()} == {"meta"}
+    memory = estimate_memory(shape, dtype, batch_size=3, length=64, rank=8)
+    assert memory["weights"] == sum(parameter.nbytes for parameter in model.parameters())
+    tuned = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")).train()
+    trained = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
+    assert {parameter.dtype for parameter in trained} == {torch.float32}
+    assert memory["adapter"] == 16 * sum(parameter.numel() for parameter in trained)
+    assert 0.8 < memory["activations"] / kept_bytes(tuned, 192) < 1.25
+    packed = estimate_memory(shape, dtype, four_bit=True)["weights"]
+    inner = model.num_parameters() - 4096 * 192
+    assert packed == round(0.55 * inner) + 4096 * 192 * dtype.itemsize
+
+
+def test_large_model_keeps_one_activation_a_layer(monkeypatch, small_model_dir):
+    shape = read_shape(str(small_model_dir))
+    plain = estimate_memory(shape, torch.float32)
+    monkeypatch.setattr(model_module, "LARGE_MODEL", 1000)
+    checkpointed = estimate_memory(shape, torch.float32)
+    features = sum(i + o for i, o in [(32, 32)] * 4 + [(32, 64)] * 2 + [(64, 32)])
+    words = shape.config.vocab_size
+    assert plain["activations"] == 16 * 64 * (2 * features * 8 + 4 * words)
+    assert checkpointed["activations"] == 16 * 64 * (features * 8 + 2 * 32 * 4 + 4 * words)
+
+
+@pytest.mark.parametrize(
+    ("limit", "free"), [(None, 8_000_000), ("max", 8_000_000), ("5000000", 3_900_000), ("99000000", 8_000_000)]
+)
+def test_free_memory_is_that_of_the_machine_or_of_the_container(monkeypatch, tmp_path, limit, free):
+    (tmp_path / "meminfo").write_text("MemTotal: 16000 kB\nMemAvailable: 7812.5 kB\n".replace("7812.5", "7813"))
+    files = {"memory.current": "2000000", "memory.stat": "anon 1100000\ninactive_file 600000\nactive_file 300000\n"}
+    for name, text in files.items() | {("memory.max", limit)} if limit else ():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(model_module, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(model_module, "_CGROUP", tmp_path)
+    assert free_memory("cpu") == pytest.approx(free, abs=1024)
+
+
+def test_free_memory_elsewhere_is_the_gpu_s_or_all_there_is(monkeypatch, tmp_path):
+    monkeypatch.setattr(model_module, "_MEMINFO", tmp_path / "none")
+    assert free_memory("mps") == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name, value in (("mem_get_info", (500, 1000)), ("memory_reserved", 70), ("memory_allocated", 50)):
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    assert free_memory("cuda") == 520
+
+
+@pytest.mark.parametrize(("name", "packed"), [("cpu", False), ("cuda", True)])
+def test_model_that_cannot_fit_is_refused_before_its_weights(monkeypatch, small_model_dir, name, packed):
+    monkeypatch.setattr(model_module, "free_memory", lambda name: 90_000)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("weights were read"))
+    with pytest.raises(
+        ModelError, match=r"need 0\.00 GB, 0\.00 GB are free. Choose a smaller model .*README"
+    ) as caught:
+        load_model(str(small_model_dir), device=Device(name, torch.float32, ""))
+    assert ("four_bit=True" in str(caught.value)) == packed
+
+
+def test_four_bit_needs_cuda_and_bitsandbytes(monkeypatch, small_model_dir):
+    cuda = Device("cuda", torch.float16, "Card")
+    monkeypatch.setattr(model_module, "find_spec", lambda name: None)
+    for device in (CPU, cuda):
+        with pytest.raises(ModelError, match=f"the device is {device.name}. Run pip install bitsandbytes"):
+            load_model(str(small_model_dir), device=device, four_bit=True)
+
+
+def test_four_bit_reaches_the_loader(monkeypatch, small_model_dir):
+    given = {}
+
+    def stop(name, **options):
+        given.update(options)
+        raise OSError("enough seen.")
+
+    monkeypatch.setattr(model_module, "find_spec", lambda name: "found")
+    monkeypatch.setattr(model_module, "free_memory", lambda name: 10**9)
+    monkeypatch.setattr("transformers.utils.quantization_config.BitsAndBytesConfig.post_init", lambda self: None)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", stop)
+    with pytest.raises(ModelError, match="enough seen"):
+        load_model(str(small_model_dir), device=Device("cuda", torch.float16, "Card"), four_bit=True)
+    packing = given["quantization_config"]
+    assert packing.load_in_4bit and packing.bnb_4bit_quant_type == "nf4"
+    assert packing.bnb_4bit_compute_dtype == given["dtype"] == torch.float16
+
+
+def shape_of(kind, width: int, inner: int, layers: int, heads: int, key_heads: int, words: int, **others):
+    sizes = {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers, "vocab_size": words}
+    heads_of = {"num_attention_heads": heads, "num_key_value_heads": key_heads}
+    config = kind(**sizes, **heads_of, tie_word_embeddings=True, pad_token_id=0, **others)
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("HuggingFaceTB/SmolLM2-135M-Instruct", (LlamaConfig, 576, 1536, 30, 9, 3, 49152)),
+        ("HuggingFaceTB/SmolLM2-360M-Instruct", (LlamaConfig, 960, 2560, 32, 15, 5, 49152)),
+        ("Qwen/Qwen3-0.6B", (Qwen3Config, 1024, 3072, 28, 16, 8, 151936)),
+        ("Qwen/Qwen2.5-1.5B-Instruct", (Qwen2Config, 1536, 8960, 28, 12, 2, 151936)),
+        ("Qwen/Qwen3-1.7B", (Qwen3Config, 2048, 6144, 28, 16, 8, 151936)),
+        ("HuggingFaceTB/SmolLM3-3B", (SmolLM3Config, 2048, 11008, 36, 16, 4, 128256)),
+        ("Qwen/Qwen3-4B-Instruct-2507", (Qwen3Config, 2560, 9728, 36, 32, 8, 151936)),
+        ("meta-llama/Llama-3.2-1B-Instruct", (LlamaConfig, 2048, 8192, 16, 32, 8, 128256)),
+        ("meta-llama/Llama-3.2-3B-Instruct", (LlamaConfig, 3072, 8192, 28, 24, 8, 128256)),
+        ("google/gemma-3-1b-it", (Gemma3TextConfig, 1152, 6912, 26, 4, 1, 262144)),
+    ],
+)
+def test_memory_in_the_readme_is_what_the_formula_gives(name, shape):
+    heads = {Qwen3Config: {"head_dim": 128}, Gemma3TextConfig: {"head_dim": 256}}
+    model = shape_of(*shape, **heads.get(shape[0], {}))
+    formats = ((torch.float32, False), (torch.bfloat16, False), (torch.bfloat16, True))
+    needed = [sum(estimate_memory(model, dtype, four_bit=packed).values()) / 1e9 for dtype, packed in formats]
+    row = next(line for line in README.read_text(encoding="utf-8").splitlines() if f"`{name}`" in line)
+    cells = [cell.strip() for cell in row.split("|")]
+    millions = model.num_parameters() / 1e6
+    parameters = f"{millions:.0f} M" if millions < 999 else f"{millions / 1000:.1f} B"
+    assert cells[4:8] == [parameters, *(f"{gigabytes:.1f}" for gigabytes in needed)]
 
 
 def test_loaded_model_is_greedy_has_its_own_pad_and_one_thread(loaded):
@@ -99,29 +290,60 @@ def test_new_pad_token_gets_a_row_of_its_own(copied_dir):
     assert len(answer(model, tokenizer, QUESTIONS, max_new_tokens=3)) == len(QUESTIONS)
 
 
-def raise_from(cause: BaseException):
-    def from_pretrained(*_, **__):
-        raise OSError("something about the hub") from cause
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict]:
+    """Give the answer, to change, of a server that stands for the hub; it notes the tokens that it was sent."""
+    says = {"status": 200, "headers": {}, "tokens": set()}
 
-    return from_pretrained
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            says["tokens"].add(self.headers.get("Authorization"))
+            self.send_response(says["status"])
+            for name, value in ({"Content-Length": "0"} | says["headers"]).items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{repo_id}")
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "".join(template[1:]))
+    yield says
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.mark.parametrize(
-    ("cause", "cure"),
+    ("token", "status", "headers", "cure"),
     [
-        (
-            GatedRepoError.__new__(GatedRepoError),
-            r"licence at https://.*/org/name and set HF_TOKEN",
-        ),
-        (RepositoryNotFoundError.__new__(RepositoryNotFoundError), r"Correct the name, or set HF_TOKEN"),
-        (KeyError("x"), r"something about the hub Give a folder or a hub id"),
+        (None, 401, {"X-Error-Code": "GatedRepo"}, r"licence at https://huggingface.co/org/name and set HF_TOKEN"),
+        ("hf_secret", 403, {"X-Error-Code": "GatedRepo"}, r"HF_TOKEN may not .* licence at https://\S+/org/name"),
+        ("hf_secret", 403, {"X-Error-Message": "Enable access to gated"}, r"settings/tokens if .* fine-grained"),
+        ("hf_secret", 401, {"X-Error-Message": "Invalid credentials in Authorization header"}, "refuses HF_TOKEN"),
+        ("hf_secret", 401, {"X-Error-Code": "ExpiredToken"}, "refuses HF_TOKEN. Make a new one at https://"),
+        (None, 401, {"X-Error-Code": "RepoNotFound"}, r"no such model .* or set HF_TOKEN"),
+        ("hf_secret", 404, {"X-Error-Code": "RepoNotFound"}, r"no such model .* or set HF_TOKEN"),
+        ("hf_secret\nhf_secret", 401, {}, "Give a folder or a hub id"),
     ],
 )
-def test_hub_error_names_the_cure_and_hides_the_token(monkeypatch, cause, cure):
-    monkeypatch.setattr(AutoTokenizer, "from_pretrained", raise_from(cause))
+@pytest.mark.parametrize("wrap", [str, SecretStr])
+def test_hub_error_names_the_cure_and_hides_the_token(hub, token, status, headers, cure, wrap):
+    hub |= {"status": status, "headers": headers}
     with pytest.raises(ModelError, match=f"MODEL_NAME org/name cannot be loaded: .*{cure}") as caught:
-        load_model("org/name", device=CPU, token=SecretStr("hf_secret"))
-    assert "hf_secret" not in str(caught.value)
+        load_model("org/name", device=CPU, token=token and wrap(token))
+    assert hub["tokens"] == {token and f"Bearer {token}"} or "\n" in token
+    assert "hf_secret" not in caught.exconly()
+    assert caught.value.__cause__ is caught.value.__context__ is None, "whose frames hold the token"
+    ours = [entry for entry in caught.traceback if entry.path.name == "model.py"]
+    assert len(ours) >= 3 and "hf_secret" not in repr([entry.frame.f_locals for entry in ours])
 
 
 def test_model_out_of_reach_is_an_error():
