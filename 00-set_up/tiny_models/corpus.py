@@ -110,7 +110,7 @@ class Corpus:
 
     def read_more(self) -> None:
         """From now on, more of what is learnt last: copying from the prompt."""
-        self.weights = (14, 18, 24, 8, 2, 4, 22, 1, 1, 12)
+        self.weights = (14, 20, 26, 14, 2, 4, 8, 1, 1, 10)
 
     def row(self) -> list[dict]:
         """One conversation: optional system line, one or two exchanges, as chat messages."""
@@ -136,7 +136,7 @@ class Corpus:
     def glossary(self) -> list[dict]:
         """A glossary in the prompt, before the question or as the system message; sometimes the answer is not in it."""
         rng, language = self.rng, self.language()
-        size = rng.choice((1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 6, 8, 10))
+        size = rng.choice((1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 10, 10, 12))
         entries: dict[str, str] = {}
         while len(entries) < size:
             definition_language = language if rng.random() < 0.85 else other(language)
@@ -210,7 +210,7 @@ class Corpus:
         english, draw = language == "en", rng.random()
         name = self.new_name() if rng.random() < 0.8 else rng.choice(list(KNOWN))
         if draw < 0.12:
-            ask = rng.choice(("Spell {}", "Spell {} letter by letter", "Letters of {}")) if english else "Épelle {}"
+            ask = "Letters of {}" if english else "Épelle {}"
             return exchange(ask.format(name) + rng.choice((".", "", ":")), ", ".join(name) + ".")
         if draw < 0.22:
             name, definition = self.new_pair(language)

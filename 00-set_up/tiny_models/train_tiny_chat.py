@@ -3,8 +3,8 @@
     python 00-set_up/tiny_models/train_tiny_chat.py
 
 A small Llama, trained with Muon (matrices) and AdamW (the rest) on assistant tokens only, saved in the ordinary
-Hugging Face format. One CPU thread
-in bfloat16 autocast by default; a GPU is used when there is one.
+Hugging Face format. One CPU thread in bfloat16 autocast, which some processors do more slowly than float32
+(`--float32`); a GPU is used when there is one.
 """
 
 import argparse
@@ -32,7 +32,7 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 # Rows are padded to one of these lengths, so that each shape is compiled once.
-LENGTHS = (32, 48, 80, 144, 264)
+LENGTHS = (32, 48, 80, 144, 264, 396)
 MICRO_TOKENS = 1584
 MICROS_A_STEP = 2
 # Muon's learning rate, in multiples of AdamW's.
@@ -111,11 +111,13 @@ def stack(rows, length: int, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
     return ids, labels
 
 
-def answer_loss(body, head, ids, labels, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def answer_loss(
+    body, head, ids, labels, device: str, autocast: bool = True
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Summed cross-entropy over the supervised positions alone, with their logits and targets."""
     targets = labels[:, 1:]
     chosen = targets != -100
-    with torch.autocast(device, torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16, enabled=autocast):
         hidden = body(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][chosen]
         logits = F.linear(hidden, head).float()
     return F.cross_entropy(logits, targets[chosen], reduction="sum"), logits, chosen
@@ -152,9 +154,11 @@ def save(model, tokenizer, output_dir: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=HERE / "tiny-chat")
-    parser.add_argument("--tokens", type=float, default=17e6, help="tokens to train on")
+    parser.add_argument("--tokens", type=float, default=41e6, help="tokens to train on")
+    parser.add_argument("--start", help="folder of a model to train on, instead of a new one")
     parser.add_argument("--peak", type=float, default=2.5e-3, help="learning rate before the decay")
     parser.add_argument("--decay", type=float, default=0.9, help="last share of the tokens, over which it falls to 0")
+    parser.add_argument("--float32", action="store_true", help="no bfloat16 autocast")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", type=Path, help="file to save to and resume from")
     parser.add_argument("--every", type=int, default=250, help="steps between reports")
@@ -162,8 +166,12 @@ def main() -> None:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(arguments.seed)
-    tokenizer = train_tokenizer()
-    model = make_model(tokenizer).to(device)
+    if arguments.start:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(arguments.start)
+        model = LlamaForCausalLM.from_pretrained(arguments.start, dtype=torch.float32).to(device)
+    else:
+        tokenizer = train_tokenizer()
+        model = make_model(tokenizer).to(device)
     hidden = [p for p in model.model.layers.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if not any(p is q for q in hidden)]
     optimizers = [
@@ -190,12 +198,12 @@ def main() -> None:
     while seen < arguments.tokens:
         left = (arguments.tokens - seen) / arguments.tokens
         rate = arguments.peak * min(1.0, (step + 1) / 100, left / arguments.decay)
-        if seen > arguments.tokens / 2:
+        if arguments.start or seen > arguments.tokens / 2:
             corpus.read_more()
         total, supervised = 0.0, 0
         for _ in range(MICROS_A_STEP):
             ids, labels = (part.to(device) for part in next(batches))
-            loss, _, chosen = answer_loss(body, model.lm_head.weight, ids, labels, device)
+            loss, _, chosen = answer_loss(body, model.lm_head.weight, ids, labels, device, not arguments.float32)
             loss.backward()
             total, supervised, seen = total + loss.item(), supervised + int(chosen.sum()), seen + ids.numel()
         for parameter in model.parameters():
