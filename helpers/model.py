@@ -96,14 +96,14 @@ def pick_device(preference: str = "auto", *, parameters: int = 0) -> Device:
 def estimate_memory(
     shape, dtype: torch.dtype, *, batch_size: int = 16, length: int = 64, rank: int = 32, four_bit: bool = False
 ) -> dict[str, int]:
-    """Estimate the bytes that LoRA training of a model of this shape takes, by part.
+    """Estimate the bytes that LoRA training of a model of this shape takes, by part; libraries come on top.
 
     Weights: parameters × bytes of the format; in 4-bit, 0.55 byte each but for the vocabulary's. Adapter: 16 bytes
     (weight, gradient, Adam's two moments) × rank × features, the inputs and outputs of its linear layers added up.
-    Activations: for each of `batch_size` × `length` tokens, each feature once in the format and once in float32, and
-    4 bytes a word of the vocabulary (three copies of the logits, of the third of the tokens that is learnt). Above
-    LARGE_MODEL, the features of one layer and each layer's output. The defaults are the largest batch and rank
-    that train.py chooses by itself, and rows longer than most.
+    Activations, for each of `batch_size` × `length` tokens: features × (4 + bytes of the format), and 4 bytes a word
+    of the vocabulary. About half of it is kept for the way back; the rest is what the C library holds on to, as seen
+    in the peak of a process on a CPU. Above LARGE_MODEL, the features of one layer and each layer's output.
+    The defaults are the largest batch and rank that train.py chooses by itself, and rows longer than most.
     """
     first, last = shape.get_input_embeddings(), shape.get_output_embeddings()
     linear = [layer for layer in shape.modules() if isinstance(layer, torch.nn.Linear) and layer is not last]

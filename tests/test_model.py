@@ -14,9 +14,14 @@ from huggingface_hub import constants
 from peft import LoraConfig, get_peft_model
 from pydantic import SecretStr
 from transformers import (
-    AutoModelForCausalLM, AutoTokenizer, Gemma3TextConfig, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen3Config,
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen3Config,
     SmolLM3Config,
-)  # fmt: skip
+)
 
 from helpers import model as model_module
 from helpers.model import (
@@ -91,20 +96,20 @@ def as_dict(rows: list[tuple[str, str, str]]) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("free", "verdict"), [(10**10, "it fits"), (9 * 10**6, "tight: try a smaller"), (10**6, "too much: try a smaller")]
+    ("free", "verdict"), [(10**10, "it fits"), (12 * 10**6, "tight: try a smaller"), (10**6, "too much: try a smaller")]
 )
 def test_table_says_what_runs_where_and_whether_it_fits(monkeypatch, small_model_dir, free, verdict):
     monkeypatch.setattr(model_module, "free_memory", lambda name: free)
     shape = read_shape(str(small_model_dir))
     table = as_dict(hardware_table(CPU, shape, batch_size=16, length=64, rank=8))
     needed = sum(estimate_memory(shape, torch.float32, batch_size=16, length=64, rank=8).values())
-    assert 0.8 * 9e6 < needed < 9e6, "so that the three cases differ"
+    assert 0.8 * 12e6 < needed < 12e6, "so that the three cases differ"
     assert table["number format"][0] == "float32" and table["threads"][0] == "1"
     assert table["memory needed"][0] == f"{needed / 1e9:.2f} GB" and verdict in table["memory needed"][1]
     assert "four_bit" not in table["memory needed"][1]
     cuda = as_dict(hardware_table(Device("cuda", torch.float16, "Card"), shape))
     assert cuda["memory free"][1] == "of the GPU"
-    assert ("four_bit=True" in cuda["memory needed"][1]) == (free < 10**9)
+    assert ("four_bit=True" in cuda["memory needed"][1]) == (free == 10**6)
 
 
 def kept_bytes(model, tokens: int) -> int:
@@ -138,9 +143,10 @@ def test_estimate_is_near_what_training_keeps(tmp_path, dtype):
     trained = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
     assert {parameter.dtype for parameter in trained} == {torch.float32}
     assert memory["adapter"] == 16 * sum(parameter.numel() for parameter in trained)
-    assert 0.8 < memory["activations"] / kept_bytes(tuned, 192) < 1.25
+    # A process holds up to twice what is kept: the C library is slow to give memory back.
+    assert 1.2 < memory["activations"] / kept_bytes(tuned, 192) < 2.4
     packed = estimate_memory(shape, dtype, four_bit=True)["weights"]
-    inner = model.num_parameters() - 4096 * 192
+    inner = shape.num_parameters() - 4096 * 192
     assert packed == round(0.55 * inner) + 4096 * 192 * dtype.itemsize
 
 
@@ -159,7 +165,7 @@ def test_large_model_keeps_one_activation_a_layer(monkeypatch, small_model_dir):
     ("limit", "free"), [(None, 8_000_000), ("max", 8_000_000), ("5000000", 3_900_000), ("99000000", 8_000_000)]
 )
 def test_free_memory_is_that_of_the_machine_or_of_the_container(monkeypatch, tmp_path, limit, free):
-    (tmp_path / "meminfo").write_text("MemTotal: 16000 kB\nMemAvailable: 7812.5 kB\n".replace("7812.5", "7813"))
+    (tmp_path / "meminfo").write_text("MemTotal: 16000 kB\nMemAvailable: 7813 kB\n")
     files = {"memory.current": "2000000", "memory.stat": "anon 1100000\ninactive_file 600000\nactive_file 300000\n"}
     for name, text in files.items() | {("memory.max", limit)} if limit else ():
         (tmp_path / name).write_text(text)
@@ -309,7 +315,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
