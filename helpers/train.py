@@ -26,13 +26,24 @@ import datasets
 import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
+from pydantic import SecretStr
 from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer, TrainerCallback
 from transformers.utils.chat_template_utils import jinja2
 from trl import SFTConfig, SFTTrainer
 
 from helpers.dataset import normalise, read_dataset, read_probes, refusal_conversations
-from helpers.model import SMALL_MODEL, TEMPLATE_OPTIONS, answer, load_model, pick_device, render, stop_ids
+from helpers.model import (
+    LARGE_MODEL,
+    SMALL_MODEL,
+    TEMPLATE_OPTIONS,
+    answer,
+    load_model,
+    pick_device,
+    read_shape,
+    render,
+    stop_ids,
+)
 from helpers.score import exact_match
 
 # For a model below so many parameters and a list up to so many acronyms: epochs, learning rate, batch and
@@ -409,7 +420,7 @@ def _make_trainer(
         train_sampling_strategy="group_by_length", max_length=None,
         use_cpu=on == "cpu", bf16=halved or (on == "cuda" and model.dtype == torch.bfloat16),
         fp16=on == "cuda" and model.dtype == torch.float16, dataloader_pin_memory=on == "cuda",
-        activation_checkpointing=model.num_parameters() > 1e9, ddp_find_unused_parameters=False,
+        activation_checkpointing=model.num_parameters() > LARGE_MODEL, ddp_find_unused_parameters=False,
         logging_steps=1, save_strategy="epoch", save_total_limit=2, report_to=report_to, disable_tqdm=True,
     )  # fmt: skip
     table = datasets.Dataset.from_list([{**row, "chat_template_kwargs": TEMPLATE_OPTIONS} for row in rows])
@@ -478,7 +489,9 @@ def main() -> None:
     is_main = os.environ.get("RANK", "0") == "0"  # the numbers that accelerate launch gives to a process
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    model, tokenizer = load_model(given.model, device=pick_device(), token=os.environ.get("HF_TOKEN"))
+    token = SecretStr(os.environ["HF_TOKEN"]) if os.environ.get("HF_TOKEN") else None
+    device = pick_device(parameters=read_shape(given.model, token=token).num_parameters())
+    model, tokenizer = load_model(given.model, device=device, token=token)
     records, held_out = (read_dataset(Path(path)) if path else None for path in (given.data, given.eval))
     knobs = Knobs.for_size(model.num_parameters(), len(records), seed=given.seed)
     knobs = replace(knobs, epochs=given.epochs or knobs.epochs)
