@@ -1,8 +1,8 @@
-"""What tiny-chat learns and keeps: the table of its model card.
+"""What tiny-chat learns and keeps: the tables of its model card and of 02-fine_tune/README.md.
 
     python benchmarks/tiny_chat.py
 
-Fine-tunes it on 10 and on 50 acronyms that its corpus never holds, with twelve conversations in each language from
+Fine-tunes it on 10, 50 and 200 acronyms that its corpus never holds, with twelve conversations in each language from
 the practice server, and asks each acronym with the 60 natural questions that were written before the model was trained.
 """
 
@@ -29,15 +29,17 @@ DEVICE = model.pick_device("cpu")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=str(REPOSITORY / "00-set_up/tiny_models/tiny-chat"))
-    parser.add_argument("--sizes", type=int, nargs="*", default=[10, 50])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[10, 50, 200])
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     listed = len(json.loads((HERE / "new_acronyms.json").read_text(encoding="utf-8")))
     if too_many := [size for size in arguments.sizes if size > listed]:
         parser.error(f"new_acronyms.json lists {listed} acronyms, not {too_many[0]}: give smaller --sizes")
-    rows = []
+    rows, notes = [], {}
     for size in arguments.sizes:
-        rows += measure(arguments.model, size, arguments.seed)
+        notes[size], found = measure(arguments.model, size, arguments.seed)
+        rows += found
+        print(f"{size} acronyms: {notes[size]}", flush=True)
     frame = pd.DataFrame(rows)
     frame["counts"] = frame.correct.astype(str) + "/" + frame.total.astype(str)
     frame["share"] = (frame.correct / frame.total).map("{:.1%}".format)
@@ -45,10 +47,19 @@ def main() -> None:
         ("{:.1%} – {:.1%}").format(*compare.wilson(row.correct, row.total)) for row in frame.itertuples()
     ]
     print(frame[["acronyms", "measure", "share", "counts", "interval"]].to_string(index=False))
+    print_wide(frame[frame.measure.str.startswith("tuned: ")], notes)
 
 
-def measure(model_name: str, size: int, seed: int) -> list[dict]:
-    """Train on the first `size` new acronyms in a temporary folder; one row per measure, with its counts."""
+def print_wide(frame: pd.DataFrame, notes: dict[int, str]) -> None:
+    """The tuned model's rows as a Markdown table, one column a size."""
+    cells = frame.assign(cell=frame.share + " (" + frame.counts + ")").set_index(["measure", "acronyms"]).cell
+    table = [["acronyms", *map(str, notes)], ["---"] * (1 + len(notes)), ["training", *notes.values()]]
+    table += [[m.removeprefix("tuned: "), *(cells[m, size] for size in notes)] for m in frame.measure.unique()]
+    print("\n" + "\n".join(f"| {' | '.join(line)} |" for line in table))
+
+
+def measure(model_name: str, size: int, seed: int) -> tuple[str, list[dict]]:
+    """Train on the first `size` new acronyms in a temporary folder; what it took, and one row a measure with counts."""
     with tempfile.TemporaryDirectory() as folder:
         list_path = Path(folder) / "acronym.json"
         entries = json.loads((HERE / "new_acronyms.json").read_text(encoding="utf-8"))[:size]
@@ -57,8 +68,8 @@ def measure(model_name: str, size: int, seed: int) -> list[dict]:
         base, tokenizer = model.load_model(model_name, device=DEVICE)
         results = [glossary_row(base, tokenizer, acronyms), *base_rows(base, tokenizer, acronyms)]
         tuned, tokenizer, note = tune(base, tokenizer, model_name, acronyms, Path(folder), seed)
-    print(f"{size} acronyms: {note}", flush=True)
-    return [{"acronyms": size, **row} for row in [*results, *tuned_rows(tuned, tokenizer, acronyms)]]
+    results += tuned_rows(tuned, tokenizer, acronyms)
+    return note, [{"acronyms": size, **row} for row in results]
 
 
 def tune(base, tokenizer, model_name: str, acronyms, folder: Path, seed: int):

@@ -51,6 +51,7 @@ class Config(BaseModel, frozen=True, extra="forbid", validate_default=True, str_
     cross_encoder: FolderOrHubId = f"{TINY_MODELS}/tiny-cross-encoder"
     language: Literal["en", "fr"] = "en"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    report_to: str = "none"
     _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 
     data_dir = property(lambda self: self.bucket / "data")

@@ -29,6 +29,7 @@ from helpers.replies import parse_conversations
 PHRASINGS = json.loads(Path(__file__).with_name("practice_phrasings.json").read_text(encoding="utf-8"))
 TRAIN_INTENTS, TEST_INTENTS = PHRASINGS["intents"]["train"], PHRASINGS["intents"]["test"]
 LANGUAGE_NAMES = {"en": "English", "fr": "French"}
+REHEARSED_UNKNOWN = 1200  # acronyms that do not exist, to draw refusals from; more for a list over 600
 NEAR_COPY = 0.7  # from this share of common words on, two questions are the same
 # What does not change the meaning: quotes, dashes, ligatures, invisible characters, markdown's emphasis and quoting.
 _SAME = str.maketrans("‘’‚′`´“”„«»‐‑‒–—−", "''''''" + 5 * '"' + 6 * "-", "*\u00ad\u200b\u2060\ufeff")
@@ -295,14 +296,16 @@ def make_probes(
     Rows: kind ("unknown" acronym, "known" acronym, "control" fact), split ("rehearsal" or "test"), language,
     question, expected, acronym. `unknown` is the number to test; there are more to rehearse.
     """
+    rehearsed = max(4 * unknown, min(24 * len(acronyms), REHEARSED_UNKNOWN), 2 * len(acronyms))
     rng, general = random.Random(seed), json.loads(Path(general_path).read_text(encoding="utf-8"))
-    listed, known = {acronym.name for acronym in acronyms}, general["acronyms"]
-    names = _unknown_names(listed, {entry["acronym"] for entry in known}, rng)
+    listed, known = sorted({acronym.name for acronym in acronyms}), general["acronyms"]
+    taken = {name.upper() for name in (*listed, *(entry["acronym"] for entry in known))}
     languages = sorted({acronym.language for acronym in acronyms})
     probes = []
-    for split, total in (("test", unknown), ("rehearsal", max(4 * unknown, 2 * len(acronyms)))):
+    # To rehearse, mostly names that look like the listed ones: those are hard to tell from them.
+    for split, total, alike in (("test", unknown, 0.0), ("rehearsal", rehearsed, 0.75)):
         for number in range(total):
-            name, language = next(names), languages[number % len(languages)]
+            name, language = _unknown_name(listed, taken, rng, alike=alike), languages[number % len(languages)]
             row = {"kind": "unknown", "split": split, "language": language, "acronym": name}
             probes.append(row | {"question": _ask(row, rng), "expected": refusal(name, language)})
     for entry in (entry for entry in known if entry["acronym"] not in listed):
@@ -456,17 +459,18 @@ def _choose_intents(intents: dict[str, str], name: str, asked: int, count: int) 
     return {intent: intents[intent] for intent in chosen}
 
 
-def _unknown_names(listed: set[str], general: set[str], rng: random.Random) -> Iterator[str]:
-    taken = {name.upper() for name in listed | general}
+def _unknown_name(listed: Sequence[str], taken: set[str], rng: random.Random, *, alike: float = 0.0) -> str:
+    """Invent an acronym of two to five letters, or with the probability `alike` of as many as a listed one has."""
     while True:
-        name = "".join(rng.choices(string.ascii_uppercase, k=rng.randint(2, 5)))
-        if listed and rng.random() < 0.2:  # a neighbour of a listed one must not be taken for it
-            near = rng.choice(sorted(listed))
+        near = rng.choice(listed) if alike and rng.random() < alike else ""
+        name = "".join(rng.choices(string.ascii_uppercase, k=len(near) or rng.randint(2, 5)))
+        if rng.random() < 0.2:  # a neighbour of a listed one must not be taken for it
+            near = near or rng.choice(listed)
             place = rng.randrange(len(near))
             name = near[:place] + name[0] + near[place + 1 :]
         if name.upper() not in taken:
             taken.add(name.upper())
-            yield name
+            return name
 
 
 def _ask(row: dict, rng: random.Random) -> str:

@@ -82,6 +82,7 @@ class Knobs:
     rehearsal_known: int = 0
     rehearsal_facts: int = 0
     refusals: int = 0
+    weight_decay: float = 0.0  # how strongly the adapter is drawn back to nothing: what is not needed is not changed
     early_stop: int = 0  # epochs in a row with every watched question right, after which to stop; 0: never
 
     @classmethod
@@ -415,7 +416,8 @@ def _make_trainer(
     halved = abilities.get("avx512_bf16", False) and model.num_parameters() >= SMALL_MODEL
     arguments = SFTConfig(
         output_dir=str(output_dir), num_train_epochs=knobs.epochs, learning_rate=knobs.learning_rate,
-        per_device_train_batch_size=knobs.batch_size, warmup_steps=0.05, seed=knobs.seed,
+        weight_decay=knobs.weight_decay, per_device_train_batch_size=knobs.batch_size, warmup_steps=0.05,
+        seed=knobs.seed,
         # Rows of like length share a batch: a third off a step. No maximum: nothing is ever cut off.
         train_sampling_strategy="group_by_length", max_length=None,
         use_cpu=on == "cpu", bf16=halved or (on == "cuda" and model.dtype == torch.bfloat16),

@@ -29,7 +29,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the settings of whoever runs the tests."""
     for name in ("OWUI_URL", "OWUI_TOKEN", "OWUI_FAV_MODEL", "JUDGE_MODEL_NAME", "HF_TOKEN", "BUCKET"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("MODEL_NAME", "EMBEDDING_MODEL", "CROSS_ENCODER", "LANGUAGE", "DEVICE"):
+    for name in ("MODEL_NAME", "EMBEDDING_MODEL", "CROSS_ENCODER", "LANGUAGE", "DEVICE", "REPORT_TO"):
         monkeypatch.delenv(name, raising=False)
 
 

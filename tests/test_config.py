@@ -73,6 +73,7 @@ def test_home_and_absolute_paths(tmp_path, monkeypatch):
         ("BUCKET", "/somewhere", "bucket", Path("/somewhere")),
         ("LANGUAGE", "fr", "language", "fr"),
         ("DEVICE", "cpu", "device", "cpu"),
+        ("REPORT_TO", "tensorboard", "report_to", "tensorboard"),
     ],
 )
 def test_the_environment_goes_before_the_file(repository, monkeypatch, key, value, field, expected):

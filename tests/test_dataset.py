@@ -312,10 +312,22 @@ def test_test_probes_use_held_out_phrasings(general_path: Path) -> None:
             assert (phrasing in held_out) is (probe["split"] == "test")
 
 
+def test_most_acronyms_to_refuse_look_like_the_listed_ones(general_path: Path) -> None:
+    acronyms = [Acronym(name, ("Some Thing",)) for name in ("ABCD", "EFGH", "IJKL")]
+    probes = dataset.make_probes(acronyms, unknown=200, general_path=general_path)
+    unknown = [(p["split"], len(p["acronym"])) for p in probes if p["kind"] == "unknown"]
+    shares = {
+        split: sum(pair == (split, 4) for pair in unknown) / sum(pair[0] == split for pair in unknown)
+        for split in ("test", "rehearsal")
+    }
+    assert shares["rehearsal"] > 0.75 and shares["test"] < 0.5
+    assert {length for _, length in unknown} == {2, 3, 4, 5}
+
+
 def test_refusals_become_conversations(general_path: Path) -> None:
     probes = dataset.make_probes([CGT], unknown=1, general_path=general_path)
     conversations = dataset.refusal_conversations(probes)
-    assert len(conversations) == 5
+    assert len(conversations) == 1 + 24
     assert conversations[0] == talk(probes[0]["question"], probes[0]["expected"])
 
 
