@@ -29,7 +29,7 @@ from helpers.replies import parse_conversations
 PHRASINGS = json.loads(Path(__file__).with_name("practice_phrasings.json").read_text(encoding="utf-8"))
 TRAIN_INTENTS, TEST_INTENTS = PHRASINGS["intents"]["train"], PHRASINGS["intents"]["test"]
 LANGUAGE_NAMES = {"en": "English", "fr": "French"}
-REHEARSED_UNKNOWN = 1200  # acronyms that do not exist, to draw refusals from; more for a list over 600
+REHEARSED_UNKNOWN = 2400  # acronyms that do not exist, to draw refusals from; more for a list over 1200
 NEAR_COPY = 0.7  # from this share of common words on, two questions are the same
 # What does not change the meaning: quotes, dashes, ligatures, invisible characters, markdown's emphasis and quoting.
 _SAME = str.maketrans("‘’‚′`´“”„«»‐‑‒–—−", "''''''" + 5 * '"' + 6 * "-", "*\u00ad\u200b\u2060\ufeff")

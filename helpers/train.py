@@ -46,17 +46,17 @@ from helpers.model import (
 )
 from helpers.score import exact_match
 
-# For a model below so many parameters and a list up to so many acronyms: epochs, learning rate, batch and
-# LoRA rank; then, for each acronym, the rows of known acronyms, of general facts and of refusals mixed in.
+# For a model below so many parameters and a list up to so many acronyms: epochs, learning rate, batch, LoRA rank and
+# weight decay; then, for each acronym, the rows of known acronyms, of general facts and of refusals mixed in.
 # fmt: off
 _RECIPES = (
-    # parameters, acronyms: epochs,  rate, batch, rank;  known, facts, refusals
-    (SMALL_MODEL,       20,      6,  3e-3,    16,   32,     20,    10,       40),
-    (SMALL_MODEL,      100,      6,  3e-3,    16,   32,      4,     2,        8),
-    (SMALL_MODEL,      inf,      6,  3e-3,    16,   32,      1,   1.5,      1.5),
-    (3e8,              inf,     10,  1e-3,     8,   16,      1,     1,        1),
-    (3e9,              inf,     10,  5e-4,     8,   16,      1,     1,        1),
-    (inf,              inf,     10,  2e-4,     8,   16,      1,     1,        1),
+    # parameters, acronyms: epochs,  rate, batch, rank, decay;  known, facts, refusals
+    (SMALL_MODEL,       20,      6,  4e-3,    16,   32,   0.3,     20,    10,       40),
+    (SMALL_MODEL,      100,      8,  4e-3,    16,   32,   0.3,      6,     3,       20),
+    (SMALL_MODEL,      inf,      6,  4e-3,    16,   32,   0.4,      3,     2,       12),
+    (3e8,              inf,     10,  1e-3,     8,   16,     0,      1,     1,        1),
+    (3e9,              inf,     10,  5e-4,     8,   16,     0,      1,     1,        1),
+    (inf,              inf,     10,  2e-4,     8,   16,     0,      1,     1,        1),
 )
 # fmt: on
 RUN_FILE, STARTED_FILE, WATCH_FILE = "run.json", "started.json", "watch.pt"
@@ -89,9 +89,9 @@ class Knobs:
     def for_size(cls, parameter_count: int, acronym_count: int, *, seed: int = 0) -> "Knobs":
         """Choose the values that do well at this size of model and of list."""
         fitting = (row[2:] for row in _RECIPES if parameter_count < row[0] and acronym_count <= row[1])
-        epochs, rate, batch, rank, *mixed = next(fitting)
+        epochs, rate, batch, rank, decay, *mixed = next(fitting)
         known, facts, refusals = (round(rows * acronym_count) for rows in mixed)
-        return cls(epochs, rate, batch, rank, cls.alpha, seed, known, facts, refusals)
+        return cls(epochs, rate, batch, rank, cls.alpha, seed, known, facts, refusals, decay)
 
 
 def make_rows(records: list[dict], extra_conversations: list[list[dict]] = ()) -> list[dict]:
@@ -101,20 +101,24 @@ def make_rows(records: list[dict], extra_conversations: list[list[dict]] = ()) -
 
 
 def rehearsal_conversations(model, tokenizer, probes: list[dict], knobs: Knobs) -> list[list[dict]]:
-    """Write what keeps a model from forgetting (its own answers, before training) and from inventing."""
+    """Write what keeps a model from forgetting (its own answers, before training) and from inventing.
 
-    def choose(kind: str, count: int) -> list[dict]:
+    Where more general questions are wanted than there are, each comes up to three times; refusals never twice.
+    """
+
+    def choose(kind: str, count: int, times: int = 1) -> list[dict]:
         found = [probe for probe in probes if (probe["kind"], probe["split"]) == (kind, "rehearsal")]
-        return random.Random(knobs.seed).sample(found, min(count, len(found)))
+        return (random.Random(knobs.seed).sample(found, len(found)) * times)[:count]
 
-    chosen = choose("known", knobs.rehearsal_known) + choose("control", knobs.rehearsal_facts)
+    chosen = choose("known", knobs.rehearsal_known, 3) + choose("control", knobs.rehearsal_facts, 3)
     questions = [probe["question"] for probe in chosen]
-    replies = answer(model, tokenizer, questions, max_new_tokens=REPLY_TOKENS)
+    unique = list(dict.fromkeys(questions))
+    replies = dict(zip(unique, answer(model, tokenizer, unique, max_new_tokens=REPLY_TOKENS), strict=True))
     own = [
-        [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
-        for question, reply in zip(questions, replies, strict=True)
+        [{"role": "user", "content": question}, {"role": "assistant", "content": replies[question]}]
+        for question in questions
         # An answer cut in mid-sentence would teach the model not to stop.
-        if 0 < len(tokenizer(reply, add_special_tokens=False)["input_ids"]) < REPLY_TOKENS - 2
+        if 0 < len(tokenizer(replies[question], add_special_tokens=False)["input_ids"]) < REPLY_TOKENS - 2
     ]
     return own + refusal_conversations(choose("unknown", knobs.refusals))
 

@@ -64,9 +64,9 @@ def tokenizer(loaded):
 @pytest.mark.parametrize(
     ("parameters", "acronyms", "expected"),
     [
-        (4_000_000, 10, Knobs(6, 3e-3, 16, 32, 32, 0, 200, 100, 400)),
-        (4_000_000, 50, Knobs(6, 3e-3, 16, 32, 32, 0, 200, 100, 400)),
-        (4_000_000, 200, Knobs(6, 3e-3, 16, 32, 32, 0, 200, 300, 300)),
+        (4_000_000, 10, Knobs(6, 4e-3, 16, 32, 32, 0, 200, 100, 400, 0.3)),
+        (4_000_000, 50, Knobs(8, 4e-3, 16, 32, 32, 0, 300, 150, 1000, 0.3)),
+        (4_000_000, 200, Knobs(6, 4e-3, 16, 32, 32, 0, 600, 400, 2400, 0.4)),
         (135_000_000, 10, Knobs(10, 1e-3, 8, 16, 32, 0, 10, 10, 10)),
         (1_200_000_000, 10, Knobs(10, 5e-4, 8, 16, 32, 0, 10, 10, 10)),
         (8_000_000_000, 2000, Knobs(10, 2e-4, 8, 16, 32, 0, 2000, 2000, 2000)),
@@ -231,12 +231,14 @@ def test_rehearsal_is_the_models_own_whole_answers_and_refusals(monkeypatch, tok
         return ["word " * 300 if question.startswith("known 1") else "Own answer." for question in questions]
 
     monkeypatch.setattr(training, "answer", fake_answer)
-    knobs = replace(KNOBS, rehearsal_known=9, rehearsal_facts=2, refusals=3)
+    knobs = replace(KNOBS, rehearsal_known=10, rehearsal_facts=2, refusals=9)
     conversations = rehearsal_conversations(None, tokenizer, probes, knobs)
     texts = [(turns[0]["content"], turns[1]["content"]) for turns in conversations]
     assert len(asked) == 7 and "known 1?" in asked
-    assert [reply for _, reply in texts[:6]] == ["Own answer."] * 6
-    assert sorted(question.split()[0] for question, _ in texts) == ["control"] * 2 + ["known"] * 4 + ["unknown"] * 3
+    assert [reply for _, reply in texts[:10]] == ["Own answer."] * 10
+    # Of known acronyms, of which there are too few, each twice; of refusals all, once.
+    assert sorted(question.split()[0] for question, _ in texts) == ["control"] * 2 + ["known"] * 8 + ["unknown"] * 5
+    assert len(set(texts)) == 2 + 4 + 5
     assert conversations == rehearsal_conversations(None, tokenizer, probes, knobs)
 
 

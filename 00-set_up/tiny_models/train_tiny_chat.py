@@ -4,7 +4,7 @@
 
 A small Llama, trained with Muon (matrices) and AdamW (the rest) on assistant tokens only, saved in the ordinary
 Hugging Face format. One CPU thread in bfloat16 autocast, which some processors do more slowly than float32
-(`--float32`); a GPU is used when there is one.
+(`--float32`); a GPU is used when there is one. `torchrun --nproc-per-node 2 --` in place of `python` takes two cores.
 """
 
 import argparse
@@ -127,6 +127,7 @@ def answer_loss(
 def measure(model, tokenizer, device: str, rows: int = 96) -> dict[str, float]:
     """Share of fresh rows of each family of which every answer token is the model's first choice."""
     corpus, shares = Corpus(seed=99), {}
+    corpus.read_more()
     for family in (
         corpus.known,
         corpus.unknown,
@@ -135,6 +136,7 @@ def measure(model, tokenizer, device: str, rows: int = 96) -> dict[str, float]:
         corpus.reverse,
         corpus.note,
         corpus.letters,
+        corpus.invented,
     ):
         encoded = [encode(tokenizer, family()) for _ in range(rows)]
         length = max(len(ids) for ids, _ in encoded)
@@ -154,7 +156,7 @@ def save(model, tokenizer, output_dir: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=HERE / "tiny-chat")
-    parser.add_argument("--tokens", type=float, default=41e6, help="tokens to train on")
+    parser.add_argument("--tokens", type=float, default=62e6, help="tokens to train on")
     parser.add_argument("--start", help="folder of a model to train on, instead of a new one")
     parser.add_argument("--peak", type=float, default=2.5e-3, help="learning rate before the decay")
     parser.add_argument("--decay", type=float, default=0.9, help="last share of the tokens, over which it falls to 0")
@@ -165,6 +167,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # of torchrun
+    if processes > 1:
+        torch.distributed.init_process_group("gloo")
     torch.manual_seed(arguments.seed)
     if arguments.start:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(arguments.start)
@@ -184,7 +189,7 @@ def main() -> None:
         flush=True,
     )
 
-    corpus = Corpus(arguments.seed + 1000)
+    corpus = Corpus(arguments.seed + 1000 + 10**6 * rank)
     batches = micro_batches(tokenizer, corpus)
     seen, step, started, recent = 0, 0, time.time(), []
     if arguments.checkpoint and arguments.checkpoint.exists():
@@ -193,19 +198,23 @@ def main() -> None:
         for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         seen, step = saved["seen"], saved["step"]
-        corpus = Corpus(arguments.seed + 1000 + step)
+        corpus = Corpus(arguments.seed + 1000 + step + 10**6 * rank)
         batches = micro_batches(tokenizer, corpus)
     while seen < arguments.tokens:
         left = (arguments.tokens - seen) / arguments.tokens
         rate = arguments.peak * min(1.0, (step + 1) / 100, left / arguments.decay)
         if arguments.start or seen > arguments.tokens / 2:
             corpus.read_more()
-        total, supervised = 0.0, 0
+        counts = torch.zeros(3, dtype=torch.float64)  # loss, supervised tokens, tokens
         for _ in range(MICROS_A_STEP):
             ids, labels = (part.to(device) for part in next(batches))
             loss, _, chosen = answer_loss(body, model.lm_head.weight, ids, labels, device, not arguments.float32)
             loss.backward()
-            total, supervised, seen = total + loss.item(), supervised + int(chosen.sum()), seen + ids.numel()
+            counts += torch.tensor([loss.item(), chosen.sum().item(), ids.numel()])
+        if processes > 1:
+            for part in (counts, *(parameter.grad for parameter in model.parameters())):
+                torch.distributed.all_reduce(part)
+        total, supervised, seen = counts[0].item(), counts[1].item(), seen + int(counts[2])
         for parameter in model.parameters():
             parameter.grad /= supervised
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -216,7 +225,7 @@ def main() -> None:
             optimizer.zero_grad()
         step += 1
         recent.append(total / supervised)
-        if step % arguments.every == 0:
+        if step % arguments.every == 0 and rank == 0:
             speed = f"{seen / 1e6:.2f}M tokens, {(time.time() - started) / 60:.1f} min"
             shares = measure(model, tokenizer, device)
             print(f"step {step}, {speed}, loss {sum(recent) / len(recent):.4f}, lr {rate:.1e}, {shares}", flush=True)
@@ -231,6 +240,8 @@ def main() -> None:
                 torch.save(state, arguments.checkpoint.with_suffix(".new"))
                 arguments.checkpoint.with_suffix(".new").replace(arguments.checkpoint)
                 save(model, tokenizer, arguments.checkpoint.parent / "latest")
+    if rank > 0:
+        return
     save(model, tokenizer, arguments.output)
     print(f"saved to {arguments.output} after {(time.time() - started) / 60:.1f} minutes", flush=True)
 
