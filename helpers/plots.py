@@ -62,7 +62,7 @@ def plot_learning(history: Sequence[dict[str, Any]]) -> Figure:
     lower.set(ylabel="right answers", ylim=(-0.04, 1.04))
     lower.yaxis.set_major_formatter(PercentFormatter(1))
     upper.legend(loc="upper right", frameon=False)
-    lower.legend(loc="upper left", frameon=False)
+    lower.legend(loc="lower right", frameon=False)
     return figure
 
 

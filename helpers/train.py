@@ -51,7 +51,7 @@ from helpers.score import exact_match
 # fmt: off
 _RECIPES = (
     # parameters, acronyms: epochs,  rate, batch, rank, decay;  known, facts, refusals
-    (SMALL_MODEL,       20,      6,  4e-3,    16,   32,   0.3,     20,    10,       40),
+    (SMALL_MODEL,       20,      5,  4e-3,    16,   32,   0.3,     20,    10,       40),
     (SMALL_MODEL,      100,      8,  4e-3,    16,   32,   0.3,      6,     3,       20),
     (SMALL_MODEL,      inf,      6,  4e-3,    16,   32,   0.4,      3,     2,       12),
     (3e8,              inf,     10,  1e-3,     8,   16,     0,      1,     1,        1),
