@@ -60,7 +60,9 @@ def recount(folder: Path) -> dict[str, tuple[int, int]]:
     for row in rows:
         text, wanted = row["answer"].lower(), [definition.lower() for definition in row["definitions"]]
         refused = bool(re.search(r"not in my glossary|don't know|n'est pas dans mon glossaire|ne sais pas", text))
-        right = all(re.search(rf"(?<!\w){re.escape(d)}(?!\w)", text) for d in wanted) and not refused
+        said_of = re.match(r"(\S+) (?:stands for|signifie) ", row["answer"])
+        of_another = said_of and row["acronym"] and said_of[1] != row["acronym"]
+        right = all(re.search(rf"(?<!\w){re.escape(d)}(?!\w)", text) for d in wanted) and not (refused or of_another)
         if row["measure"] == "unknown acronyms refused":
             right = refused
             trained = {d.lower() for other in rows if other["measure"] == "recall" for d in other["definitions"]}
