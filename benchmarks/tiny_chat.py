@@ -3,7 +3,8 @@
     python benchmarks/tiny_chat.py
 
 Fine-tunes it on 10, 50 and 200 invented acronyms that it was not taught, with twelve conversations in each language
-from the practice server, and asks each acronym with the 60 natural questions that were written before the model was trained.
+from the practice server, and asks each acronym with the 60 natural questions that were written before the model was
+trained.
 """
 
 import argparse
