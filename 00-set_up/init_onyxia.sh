@@ -8,32 +8,14 @@ set -euo pipefail
 
 # Onyxia pipes this file into bash: it is one function, so that bash has read it whole before anything runs.
 main() {
-    local work=$HOME/work repository=$PWD settings=$HOME/.jupyter/jupyter_server_config.py page
     if [ -n "${1:-}" ]; then
-        repository=$work/$(basename "$1" .git)
-        [ -d "$repository" ] || git clone "$1" "$repository"
+        cd "$HOME/work"
+        repository=$(basename "$1" .git)
+        # What is there already, with the reader's own work, is left as it is.
+        [ -e "$repository/00-set_up/set_up.py" ] || git clone "$1" "$repository"
+        cd "$repository"
     fi
-    cd "$repository"
-
-    # Only the work folder outlives the service.
-    export HF_HOME=$work/.cache/huggingface
-    mkdir -p "$HF_HOME"
-    if [ ! -e conf/conf.yaml ]; then
-        (umask 077 && cp conf/example_conf.yaml conf/conf.yaml)
-        # The user's AI provider, which newer charts put into the environment.
-        if [ -z "${OWUI_URL:-}" ] && [ -n "${OPENAI_BASE_URL:-}" ]; then
-            printf '\nOWUI_URL: "%s"\nOWUI_TOKEN: "%s"\n' "$OPENAI_BASE_URL" "${OPENAI_API_KEY:-}" >>conf/conf.yaml
-        fi
-    fi
-    bash 00-set_up/install.sh --datalab
-
-    page="c.LabApp.default_url = '/lab/tree/$(basename "$repository")/README.md'"
-    mkdir -p "$(dirname "$settings")"
-    grep -qsxF "$page" "$settings" || echo "$page" >>"$settings"
-    if [ "$(id -u)" = 0 ] && id onyxia >/dev/null 2>&1; then
-        chown -R onyxia:users "$repository" "$work/.cache" "$HOME/.jupyter"
-    fi
-    echo "Ready: open README.md and the three notebooks."
+    python3 00-set_up/set_up.py --platform onyxia
 }
 
 mkdir -p "$HOME/work"

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import papermill
 
+from helpers import preflight
+from helpers.acronyms import read_acronyms
 from helpers.compare import format_summary, read_summary
-from helpers.config import REPOSITORY, ConfigError, load_config
+from helpers.config import EXAMPLE_DATA, REPOSITORY, ConfigError, load_config
 
 NOTEBOOKS = ("01-create_dataset/create_dataset", "02-fine_tune/training", "03-test/test")
 
@@ -23,7 +25,11 @@ def main(acronym_path: str | None) -> None:
     config.make_dirs()
     copies_dir = config.bucket / "notebooks"
     copies_dir.mkdir(exist_ok=True)
-    print(config.stand_ins())
+    count = len(read_acronyms(Path(acronym_path or EXAMPLE_DATA / "acronym.json")))
+    findings = preflight.check(config, acronyms=count)
+    print(preflight.describe(findings), flush=True)
+    if any(finding.stops for finding in findings):
+        sys.exit("Nothing was started: see the lines with an arrow.")
     for number, name in enumerate(NOTEBOOKS):
         path = REPOSITORY / f"{name}.ipynb"
         parameters = {"acronym_path": acronym_path} if acronym_path and number == 0 else {}
@@ -31,7 +37,7 @@ def main(acronym_path: str | None) -> None:
     print(f"\n{format_summary(read_summary(config.summary_path))}\n{config.stand_ins()}\n")
     print(f"Notebooks with their figures: {copies_dir}")
     print(f"Data, models, answers:        {config.data_dir}, {config.models_dir}, {config.tests_dir}")
-    print("To step through by hand:      source 00-set_up/init_locally.sh && jupyter lab")
+    print("To step through by hand:      source 00-set_up/init_locally.sh && jupyter lab README.md")
 
 
 def execute(path: Path, copy_path: Path, parameters: dict[str, str]) -> None:

@@ -1,10 +1,10 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # Installs what is missing, with the tools for development, and checks the project.
 # What follows the command goes to pytest: bash 00-set_up/run_tests.sh tests/test_config.py -k yaml
-set -euo pipefail
-# shellcheck source=00-set_up/install.sh
-source "$(dirname -- "${BASH_SOURCE[0]}")/install.sh"
-install --dev
+set -eu
+unset PYTHONDONTWRITEBYTECODE # with it, each process compiles torch again: 7 seconds
+cd -- "$(dirname -- "$0")/.."
+python3 00-set_up/set_up.py --dev
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/python -m pytest "$@"

@@ -3,7 +3,6 @@
 It knows nothing about acronyms, data files, training or scores.
 """
 
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -13,8 +12,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
+import psutil
 import torch
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 from peft import PeftModel
 from pydantic import SecretStr
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
@@ -36,7 +43,7 @@ _CURES = (
     (HfHubHTTPError, 401, "the hub refuses HF_TOKEN. Make a new one at {tokens}, or leave it out if {page} is open."),
     (LocalEntryNotFoundError, None, "it is not on this machine, the hub out of reach. Connect, or give a folder."),
 )  # fmt: skip
-_MEMINFO, _CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+_CGROUP = Path("/sys/fs/cgroup")
 disable_progress_bar()  # of weight files, even for a model that loads in a blink
 # PEFT still asks the model by the old name; nothing that a reader can mend.
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
@@ -54,6 +61,17 @@ class Device:
     dtype: torch.dtype
     reason: str
     dtype_reason: str = ""
+
+
+def locate(name: str, *, token=None, key: str = "MODEL_NAME") -> str:
+    """Say where a model is, "a folder", "kept here" or "on the hub", which is asked once; ModelError when nowhere."""
+    if Path(name).is_dir():
+        return "a folder"
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return "kept here"
+    token = SecretStr(token) if isinstance(token, str) else token
+    _from_hub(_ask_hub, name, token, key)
+    return "on the hub"
 
 
 def read_shape(name: str, *, token=None):
@@ -93,6 +111,11 @@ def pick_device(preference: str = "auto", *, parameters: int = 0) -> Device:
     return Device(name, dtype, card, "bfloat16 needs compute capability 8.0")
 
 
+def measure_rate(device: Device) -> float:
+    """Measure the operations a second of a small matrix product on the device, the best of a few."""
+    return 2 * 128 * 1024**2 / min(_time_product(device.dtype, device.name) for _ in range(9))
+
+
 def estimate_memory(
     shape, dtype: torch.dtype, *, batch_size: int = 16, length: int = 64, rank: int = 32, four_bit: bool = False
 ) -> dict[str, int]:
@@ -121,12 +144,10 @@ def estimate_memory(
 
 
 def free_memory(device_name: str) -> int:
-    """Count the bytes free for a model: of the GPU, or of the machine and the container; off Linux, all there is."""
+    """Count the bytes free for a model: of the GPU, or of the machine and the container."""
     if device_name == "cuda":
         return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    if not _MEMINFO.exists():
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    free = 1024 * _read_numbers(_MEMINFO)["MemAvailable:"]
+    free = psutil.virtual_memory().available
     limit_path = _CGROUP / "memory.max"  # of control groups in their version 2
     if not limit_path.exists() or (limit := limit_path.read_text().strip()) == "max":
         return free
@@ -249,14 +270,23 @@ def _separate_pad(tokenizer) -> None:
         tokenizer.add_special_tokens({"pad_token": free[0]})
 
 
-def _from_hub(load: Callable, name: str, token, **options):
+def _from_hub(load: Callable, name: str, token, key: str = "MODEL_NAME", **options):
     """Call `load(name, token=…, …)`; ModelError with the cure when the hub or the folder does not give it."""
     try:
         return load(name, token=token and token.get_secret_value().strip(), **options)
     except (OSError, ValueError, KeyError) as error:
         problem = _explain(name, error)
     # Not from the error: the variables of its frames, and the text of some, hold the token.
-    raise ModelError(f"MODEL_NAME {name} cannot be loaded: {problem}")
+    raise ModelError(f"{key} {name} cannot be loaded: {problem}")
+
+
+def _ask_hub(name: str, token: str | None) -> None:
+    try:
+        HfApi().auth_check(name, token=token)
+    except HTTPError as error:
+        if isinstance(error, HfHubHTTPError):
+            raise
+        raise LocalEntryNotFoundError(str(error)) from error
 
 
 def _explain(name: str, error: BaseException) -> str:
@@ -277,10 +307,10 @@ def _bfloat16_gain() -> float:
     return median(_time_product(torch.float32) / _time_product(torch.bfloat16) for _ in range(7))
 
 
-def _time_product(dtype: torch.dtype) -> float:
-    inputs, weight = torch.ones(128, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+def _time_product(dtype: torch.dtype, device: str = "cpu") -> float:
+    inputs, weight = (torch.ones(rows, 1024, dtype=dtype, device=device) for rows in (128, 1024))
     start = time.perf_counter()
-    torch.nn.functional.linear(inputs, weight)
+    torch.nn.functional.linear(inputs, weight).sum().item()  # the number waits for a GPU
     return time.perf_counter() - start
 
 

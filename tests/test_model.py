@@ -1,12 +1,12 @@
 """Loading, decoding and its errors, on random models, without network: the hub is a server of our own."""
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -32,6 +32,8 @@ from helpers.model import (
     free_memory,
     hardware_table,
     load_model,
+    locate,
+    measure_rate,
     next_token_probabilities,
     pick_device,
     read_shape,
@@ -165,18 +167,15 @@ def test_large_model_keeps_one_activation_a_layer(monkeypatch, small_model_dir):
     ("limit", "free"), [(None, 8_000_000), ("max", 8_000_000), ("5000000", 3_900_000), ("99000000", 8_000_000)]
 )
 def test_free_memory_is_that_of_the_machine_or_of_the_container(monkeypatch, tmp_path, limit, free):
-    (tmp_path / "meminfo").write_text("MemTotal: 16000 kB\nMemAvailable: 7813 kB\n")
+    monkeypatch.setattr(model_module.psutil, "virtual_memory", lambda: SimpleNamespace(available=8_000_000))
     files = {"memory.current": "2000000", "memory.stat": "anon 1100000\ninactive_file 600000\nactive_file 300000\n"}
     for name, text in files.items() | {("memory.max", limit)} if limit else ():
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(model_module, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(model_module, "_CGROUP", tmp_path)
-    assert free_memory("cpu") == pytest.approx(free, abs=1024)
+    assert free_memory("cpu") == free
 
 
-def test_free_memory_elsewhere_is_the_gpu_s_or_all_there_is(monkeypatch, tmp_path):
-    monkeypatch.setattr(model_module, "_MEMINFO", tmp_path / "none")
-    assert free_memory("mps") == os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def test_free_memory_of_a_gpu_counts_what_pytorch_keeps(monkeypatch):
     for name, value in (("mem_get_info", (500, 1000)), ("memory_reserved", 70), ("memory_allocated", 50)):
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
     assert free_memory("cuda") == 520
@@ -412,3 +411,35 @@ def test_next_token_probabilities_begin_with_the_greedy_token(loaded):
 
 def test_render_stops_where_the_answer_begins(loaded):
     assert render(loaded[1], [{"role": "user", "content": "CGT?"}]) == "<|user|>CGT?<|end|><|assistant|>"
+
+
+def test_a_model_is_located_in_a_folder_in_the_cache_or_on_the_hub(hub, small_model_dir, tmp_path):
+    assert locate(str(small_model_dir)) == "a folder"
+    assert locate("org/name", token="hf_secret") == "on the hub" and hub["tokens"] == {"Bearer hf_secret"}
+    snapshot = tmp_path / "models--org--name/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs/main").write_text("abc")
+    hub["status"] = 500
+    assert locate("org/name") == "kept here"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "cure"),
+    [
+        (401, {"X-Error-Code": "GatedRepo"}, "accept its licence"),
+        (404, {"X-Error-Code": "RepoNotFound"}, "no such model"),
+        (None, {}, "out of reach"),
+    ],
+)
+def test_locating_names_the_setting_and_the_cure(hub, monkeypatch, status, headers, cure):
+    hub |= {"status": status, "headers": headers}
+    if status is None:
+        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelError, match=f"CROSS_ENCODER org/name cannot be loaded: .*{cure}"):
+        locate("org/name", key="CROSS_ENCODER")
+
+
+def test_the_rate_of_a_device_is_measured():
+    assert 1e8 < measure_rate(CPU) < 1e14

@@ -1,0 +1,48 @@
+"""Install what is missing, run the three notebooks in order and print the summary. It needs nothing but Python."""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import set_up
+
+
+def main():
+    """Check the list before anything long, set up, and leave the rest to run_notebooks.py."""
+    started = time.time()
+    parser = argparse.ArgumentParser(
+        prog="bash 00-set_up/run_tutorial.sh", description=__doc__.partition(" It")[0], allow_abbrev=False
+    )
+    parser.add_argument("--acronyms", metavar="PATH", help="your own list, JSON or CSV (example_data's if not given)")
+    parser.add_argument("--bucket", metavar="DIR", help="where everything is written (BUCKET of conf/conf.yaml)")
+    given = parser.parse_args()
+    set_up.use_a_fitting_python()
+    # Where it forbids Python to keep what it compiled, each of a dozen processes compiles torch again: 7 seconds.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    acronyms = [os.path.abspath(given.acronyms)] if given.acronyms else []
+    if given.bucket:
+        os.environ["BUCKET"] = os.path.abspath(given.bucket)
+    if acronyms:
+        check_list(acronyms[0])
+    python, notebooks = set_up.main([]), str(set_up.REPOSITORY / "00-set_up/run_notebooks.py")
+    code = subprocess.call([python, notebooks, *acronyms], cwd=str(set_up.REPOSITORY))
+    print(f"The whole took {time.time() - started:.0f} seconds.")
+    sys.exit(code)
+
+
+def check_list(path):
+    """Exit with what is wrong in the list of acronyms."""
+    sys.path.insert(0, str(set_up.REPOSITORY))
+    from helpers.acronyms import AcronymListError, read_acronyms
+
+    try:
+        read_acronyms(Path(path))
+    except AcronymListError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,365 @@
+"""The set-up and the two commands, run as the platforms run them, in folders that stand for theirs.
+
+The interpreter that stands for a platform's sees the packages of the one that runs the tests, torch among them. The
+package index is asked for one thing, setuptools, to build what makes the helpers importable.
+"""
+
+import ast
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+STAND_IN = """#!/bin/sh
+if [ "$1" = -V ]; then echo Python; exit; fi
+echo "$BUCKET|$*" >>calls
+exit ${STATUS:-0}
+"""
+SOURCE = 'source "$1/00-set_up/init_locally.sh" </dev/null; echo "status=$? active=${active:-no} options=$-"'
+# Another user, who may still read the Python that runs the tests, wherever that lies.
+AS_NOBODY = "setpriv --reuid 65534 --regid 65534 --clear-groups".split()
+AS_NOBODY += ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+
+
+def run(*command: object, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
+    """Run a command where pip finds nothing to install, with no standard input."""
+    environment = os.environ | {"PIP_NO_INDEX": "1"} | variables
+    options = {"env": environment, "timeout": 300, "stdin": subprocess.DEVNULL}
+    return subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, **options)
+
+
+def copy(folder: Path) -> Path:
+    """The scripts and what they need, in a folder, without an environment."""
+    left_out = shutil.ignore_patterns("tiny_models", "conf.yaml", "__pycache__", "set_up.log")
+    for name in ("00-set_up", "helpers", "conf"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=left_out)
+    for name in ("requirements.txt", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, folder)
+    for name in ("tiny-chat", "tiny-cross-encoder"):
+        (folder / "00-set_up/tiny_models" / name).mkdir(parents=True)
+        (folder / "00-set_up/tiny_models" / name / "config.json").write_text("{}")  # git keeps no empty folder
+    return folder
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    return copy(tmp_path / "a clone")
+
+
+@pytest.fixture
+def installed(clone: Path) -> Path:
+    """A clone with an environment that seems whole, whose Python only notes how it is called."""
+    folder = clone / ".venv/bin"
+    folder.mkdir(parents=True)
+    (folder / "python").write_text(STAND_IN)
+    (folder / "python").chmod(0o755)
+    (folder / "activate").write_text("active=yes\n")
+    set_up = load(clone)
+    set_up.STAMP.write_text(json.dumps(set_up.make_stamp("local", False, False)))
+    return clone
+
+
+def load(clone: Path):
+    """The set-up script of a clone, as a module."""
+    spec = importlib.util.spec_from_file_location("set_up", clone / "00-set_up/set_up.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# The two commands
+
+
+def test_help_tells_the_options(clone):
+    done = run("bash", clone / "00-set_up/run_tutorial.sh", "--help")
+    assert done.returncode == 0 and "--acronyms PATH" in done.stdout and "--bucket DIR" in done.stdout
+    assert not (clone / ".venv").exists()
+
+
+@pytest.mark.parametrize("options", [["--acronym", "x"], ["x.json"], ["--acronyms"]])
+def test_a_wrong_option_is_told(clone, options):
+    done = run("bash", clone / "00-set_up/run_tutorial.sh", *options)
+    assert done.returncode == 2 and "usage:" in done.stderr and options[0] in done.stderr
+    assert not (clone / ".venv").exists()
+
+
+@pytest.mark.parametrize(("content", "words"), [(None, "no such file"), ("[]", "no entry"), ("[{}]", "entry 1")])
+def test_a_bad_list_stops_before_anything_is_installed(clone, tmp_path, content, words):
+    if content:
+        (tmp_path / "my list.json").write_text(content)
+    done = run("bash", clone / "00-set_up/run_tutorial.sh", "--acronyms", "my list.json", cwd=tmp_path)
+    assert done.returncode != 0 and words in done.stderr and str(tmp_path / "my list.json") in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (clone / ".venv").exists()
+
+
+def test_options_are_relative_to_the_current_folder(installed, tmp_path):
+    options = ("--acronyms", "my list.json", "--bucket", "my bucket")
+    (tmp_path / "my list.json").write_text('[{"acronym": "CGT", "definition": "Cooking Gourmet Taste"}]')
+    done = run("bash", installed / "00-set_up/run_tutorial.sh", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    last_call = (installed / "calls").read_text().splitlines()[-1]
+    notebooks = installed / "00-set_up/run_notebooks.py"
+    assert last_call == f"{tmp_path}/my bucket|{notebooks} {tmp_path}/my list.json"
+    assert "seconds" in done.stdout
+
+
+def test_a_second_run_installs_nothing(installed):
+    done = run("bash", installed / "00-set_up/run_tutorial.sh")
+    assert done.returncode == 0, done.stderr
+    assert "pip" not in (installed / "calls").read_text()
+
+
+def test_failing_notebooks_fail_the_command(installed):
+    (installed / ".venv/bin/python").write_text(STAND_IN.replace("exit ${", "[ $# = 2 ] || exit ${"))
+    assert run("bash", installed / "00-set_up/run_tutorial.sh", STATUS="3").returncode == 3
+
+
+@pytest.mark.parametrize("change", ["requirements", "moved", "unfinished", "broken"])
+def test_an_environment_that_does_not_fit_is_mended(installed, tmp_path, change):
+    if change == "requirements":
+        (installed / "requirements.txt").write_text("torch>=2.6,<3 # new\n")
+    if change == "moved":
+        installed = installed.rename(tmp_path / "elsewhere")
+    set_up = load(installed)
+    if change == "unfinished":
+        set_up.STAMP.write_text('{"platform": "local"}')
+    if change == "broken":
+        (installed / ".venv/bin/python").unlink()
+    ran = []
+    set_up.run = lambda *command: ran.append(" ".join(map(str, command)))
+    set_up.find_torch_index = lambda kind: []
+    set_up.make_environment = lambda sees: ran.append("new environment")
+    set_up.install("local", None)
+    assert ("new environment" in ran) == (change != "requirements")
+    assert any("install" in line and "requirements.txt" in line for line in ran)
+    assert set_up.read_stamp() == set_up.make_stamp("local", False, False)
+
+
+# One's own machine
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_init_locally_leaves_only_an_active_environment(installed, tmp_path, shell):
+    if not shutil.which(shell):
+        pytest.skip(f"{shell} is not installed")
+    done = run(shell, "-c", SOURCE, shell, installed, cwd=tmp_path)
+    assert "status=0 active=yes" in done.stdout, done.stderr
+    assert "e" not in done.stdout.rpartition("options=")[2]
+    example = (installed / "conf/example_conf.yaml").read_text()
+    assert (installed / "conf/conf.yaml").read_text() == example
+    assert (installed / "conf/conf.yaml").stat().st_mode & 0o77 == 0, "it will hold a key"
+    assert "make_dirs" in (installed / "calls").read_text()
+
+
+def test_init_locally_keeps_the_settings_of_the_reader(installed):
+    (installed / "conf/conf.yaml").write_text("LANGUAGE: fr\n")
+    run("bash", "-c", SOURCE, "bash", installed)
+    assert (installed / "conf/conf.yaml").read_text() == "LANGUAGE: fr\n"
+
+
+def test_a_failure_is_told_and_logged(installed):
+    done = run("bash", "-c", SOURCE, "bash", installed, STATUS="1")
+    assert "status=1 active=no" in done.stdout and "set_up.log" in done.stderr
+    assert (installed / "00-set_up/set_up.log").read_text().splitlines()[-1].startswith("Failed: ")
+
+
+def test_an_older_python_is_sent_on_or_told(clone, monkeypatch, tmp_path, capsys):
+    code = (clone / "00-set_up/set_up.py").read_text()
+    ast.parse(code, feature_version=(3, 7))
+    ast.parse((clone / "00-set_up/run_tutorial.py").read_text(), feature_version=(3, 7))
+    set_up = load(clone)
+    monkeypatch.setattr(set_up.sys, "version_info", (3, 9, 2))
+    monkeypatch.setattr(set_up.sys, "argv", ["x.py"])
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="3.11, 3.12 or 3.13 is needed"):
+        set_up.use_a_fitting_python()
+    (tmp_path / "python3.12").write_text("#!/bin/sh\nexit 7\n")
+    (tmp_path / "python3.12").chmod(0o755)
+    with pytest.raises(SystemExit) as caught:
+        set_up.use_a_fitting_python()
+    assert caught.value.code == 7
+
+
+# The platforms
+
+
+@pytest.fixture(scope="module")
+def platform_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python such as a datalab brings, with torch and a jupyter command, as a folder like /opt/conda."""
+    folder = tmp_path_factory.mktemp("opt") / "conda"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    own = next(folder.glob("lib/python*/site-packages"))
+    # setuptools finds the tutorial's own helpers there too: the clone's come before them.
+    (own / "tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (own / "s3fs-2026.9.0.dist-info").mkdir()  # which Onyxia's images bring
+    (own / "s3fs-2026.9.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: s3fs\nVersion: 2026.9.0\n")
+    (folder / "bin/jupyter").write_text("#!/bin/sh\n")
+    (folder / "bin/jupyter").chmod(0o755)
+    for path in [folder.parent, folder, *folder.rglob("*")]:
+        if path.is_dir() or not path.is_symlink():
+            path.chmod(0o777 if path.is_dir() else path.stat().st_mode | 0o644)
+    return folder
+
+
+def check_environment(repository: Path) -> None:
+    """The environment uses the platform's torch, did not install one, and has the helpers of this clone."""
+    python = repository / ".venv/bin/python"
+    where = "import torch, helpers; print(torch.__file__); print(helpers.__file__)"
+    torch_path, helpers_path = run(python, "-c", where, cwd=repository).stdout.splitlines()
+    assert not torch_path.startswith(str(repository))
+    assert helpers_path == str(repository / "helpers/__init__.py")
+    assert not list(repository.glob(".venv/lib/python*/site-packages/torch*"))
+
+
+def make_origin(folder: Path) -> str:
+    """A repository to clone, and its address."""
+    copy(folder)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-C", folder]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run([*git, *command], check=True)
+    return f"file://{folder}"
+
+
+@pytest.fixture
+def open_dir():
+    """A folder that other users may enter, as they may not enter pytest's."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.mark.parametrize("user", ["root", "another"])
+def test_onyxia_pipes_the_script_in_twice(open_dir, platform_dir, user):
+    if user == "another" and (os.geteuid() or not shutil.which("setpriv")):
+        pytest.skip("only root can become another user, with setpriv")
+    home, lasting = open_dir / "home", open_dir / "home/work"
+    address = make_origin(open_dir / "origin" / "acronym-tutorial")
+    lasting.mkdir(parents=True)
+    (home / ".jupyter").mkdir()
+    (home / ".jupyter/jupyter_server_config.py").write_text("c.ServerApp.port = 8888\n")
+    if os.geteuid() == 0:  # the folder is the user's, also where the script runs as root
+        for path in (open_dir, home, lasting, home / ".jupyter", home / ".jupyter/jupyter_server_config.py"):
+            os.chown(path, 65534, 65534)
+    script = (REPOSITORY / "00-set_up/init_onyxia.sh").read_text()
+    places = {"HOME": str(home), "PATH": f"{platform_dir}/bin:{os.environ['PATH']}", "TMPDIR": str(home)}
+    # Git trusts no repository of another user: here, that of the tests.
+    (home / ".gitconfig").write_text("[safe]\n\tdirectory = *\n")
+    variables = {k: v for k, v in os.environ.items() if k not in ("HF_HOME", "VIRTUAL_ENV")} | places
+    command = [*(AS_NOBODY if user == "another" else []), "bash", "-s", "--", address]
+    for turn in (1, 2):
+        options = {"input": script, "cwd": lasting, "env": variables, "timeout": 300}
+        done = subprocess.run(command, capture_output=True, text=True, **options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Set-up ended well." in done.stdout
+        assert ("Installing the" in done.stdout) == (turn == 1)
+    repository = lasting / "acronym-tutorial"
+    check_environment(repository)
+    assert "Set-up ended well." in (lasting / "init_onyxia.log").read_text()
+    assert (home / ".cache/huggingface").resolve() == lasting / ".cache/huggingface"
+    assert (repository / "bucket/data").is_dir()
+    settings = (home / ".jupyter/jupyter_server_config.py").read_text()
+    assert settings.startswith("c.ServerApp.port = 8888\n")
+    assert settings.count("c.LabApp.default_url = '/lab/tree/acronym-tutorial/README.md'") == 1
+    kernel = json.loads((platform_dir / "share/jupyter/kernels/python3/kernel.json").read_text())
+    assert kernel["argv"][0] == str(repository / ".venv/bin/python")
+    if os.geteuid() == 0:
+        made = [repository, repository / ".venv/bin/python", repository / "conf/conf.yaml", home / ".jupyter"]
+        assert {path.lstat().st_uid for path in made} == {65534}
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize("mounted", [True, False])
+def test_gcp_finds_the_interpreter_and_the_bucket(tmp_path, platform_dir, shell, mounted):
+    """`sh` is dash on Debian. The environment is made once, and only looked for in the other cases."""
+    clone = copy(tmp_path / "a clone")
+    if mounted:
+        (tmp_path / "bucket").mkdir()
+    whole = (shell, mounted) == ("sh", True)
+    if not whole:
+        python = clone / ".venv/bin/python"
+        python.parent.mkdir(parents=True)
+        python.symlink_to(sys.executable)
+        (clone / ".venv/pyvenv.cfg").write_text(f"home = {Path(sys.executable).parent}\n")
+        set_up = load(clone)
+        set_up.STAMP.write_text(json.dumps(set_up.make_stamp("gcp", False, False)))
+        own = clone / f".venv/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+        own.mkdir(parents=True)
+        (own / "tests.pth").write_text(f"{clone}\n{sysconfig.get_path('purelib')}\n")
+    places = {"CONDA_DIR": str(platform_dir), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "0"}
+    for _ in range(2 if whole else 1):
+        done = run(shell, clone / "00-set_up/init_gcp.sh", cwd=tmp_path, **places)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Set-up ended well." in done.stdout and str(platform_dir) in done.stdout
+    assert (tmp_path / "bucket/models").is_dir() == mounted
+    assert (clone / "bucket/models").is_dir() != mounted
+    assert (platform_dir / "share/jupyter/kernels/python3/kernel.json").exists()
+    if whole:
+        check_environment(clone)
+
+
+def test_colab_installs_in_place_and_only_what_is_missing(clone, monkeypatch):
+    set_up = load(clone)
+    ran = []
+    monkeypatch.setattr(set_up, "run", lambda *command: ran.append([*map(str, command)]))
+    monkeypatch.setattr(set_up, "ask", lambda *_: "2.9.0+cu126")
+    assert set_up.install("colab", "2.9.0+cu126") == sys.executable
+    assert (clone / ".venv/constraints.txt").read_text() == "torch==2.9.0+cu126\n"
+    assert ran and all(command[0] == sys.executable and "pip" in command for command in ran)
+    assert not [command for command in ran if "torch" in command]
+    monkeypatch.setattr(set_up, "ask", lambda *_: "2.13.0")
+    with pytest.raises(set_up.SetUpError, match="not to be installed twice"):
+        set_up.install("colab", "2.9.0+cu126", dev=True)
+
+
+@pytest.mark.parametrize(("found", "verdict"), [("2.9.0+cu128", "kept"), ("2.5.1", "told"), (None, "absent")])
+def test_a_torch_that_is_there_is_kept_or_named_as_too_old(clone, monkeypatch, found, verdict):
+    import importlib.metadata as metadata
+
+    def version(name):
+        if found is None:
+            raise metadata.PackageNotFoundError(name)
+        return found
+
+    set_up = load(clone)
+    monkeypatch.setattr(metadata, "version", version)
+    if verdict == "told":
+        with pytest.raises(set_up.SetUpError, match="brings PyTorch 2.5.1; 2.6 or newer.*newer image"):
+            set_up.find_torch()
+    else:
+        assert set_up.find_torch() == found
+
+
+def test_a_repository_outside_the_lasting_folder_gets_its_bucket_there(clone, tmp_path, monkeypatch):
+    set_up = load(clone)
+    onyxia = set_up.PLATFORMS["onyxia"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert set_up.find_bucket(onyxia) is None, "there is no such folder"
+    (tmp_path / "work").mkdir()
+    assert set_up.find_bucket(onyxia) == tmp_path / "work/acronym-tutorial-bucket"
+    assert set_up.find_bucket(set_up.PLATFORMS["local"]) is None
+
+
+def test_the_cpu_wheel_is_taken_only_without_a_gpu(clone, monkeypatch):
+    set_up = load(clone)
+    monkeypatch.setattr(set_up.machine, "system", lambda: "Linux")
+    monkeypatch.setattr(set_up, "find_gpu", lambda: "NVIDIA L4")
+    monkeypatch.setattr(set_up.urllib.request, "urlopen", lambda *_, **__: pytest.fail("the index was asked"))
+    assert set_up.find_torch_index() == []
+    monkeypatch.setattr(set_up, "find_gpu", lambda: "")
+    monkeypatch.setattr(set_up.urllib.request, "urlopen", lambda *_, **__: open(os.devnull))
+    assert set_up.find_torch_index()[1].endswith("/whl/cpu")
+    assert set_up.find_torch_index("cuda") == []
+
+
+def test_the_oldest_torch_is_that_of_the_requirements(clone):
+    oldest = ".".join(map(str, load(clone).OLDEST_TORCH))
+    assert f"torch>={oldest},<3" in (REPOSITORY / "requirements.txt").read_text()
