@@ -1,14 +1,20 @@
 """The look before anything long: each shortcoming is found, with its cure; what is not needed is not looked at."""
 
+import json
+import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from helpers import chat, model, preflight
 from helpers.config import Config
 from helpers.practice_server import PracticeServer
+
+REPOSITORY = Path(__file__).parents[1]
+NOTEBOOKS = ("01-create_dataset/create_dataset.ipynb", "02-fine_tune/training.ipynb", "03-test/test.ipynb")
 
 
 @pytest.fixture
@@ -136,3 +142,35 @@ def test_a_long_list_takes_longer(config):
 @pytest.mark.parametrize(("seconds", "words"), [(2, "10 s"), (44, "40 s"), (600, "10 min"), (7300, "2 h")])
 def test_durations_are_rounded(seconds, words):
     assert preflight._duration(seconds) == words
+
+
+# The first cell of the notebooks, which looks
+
+
+def read_first_cell(name: str) -> str:
+    cells = json.loads((REPOSITORY / name).read_text(encoding="utf-8"))["cells"]
+    return "".join(next(cell["source"] for cell in cells if cell["cell_type"] == "code"))
+
+
+def test_the_first_cell_is_the_same_in_all_notebooks():
+    cells = [read_first_cell(name) for name in NOTEBOOKS]
+    assert len({re.sub(r"stage=\d|, \"display.precision\", 3", "", cell) for cell in cells}) == 1
+    assert [re.search(r"stage=(\d)", cell)[1] for cell in cells] == ["1", "2", "3"]
+
+
+def test_the_first_cell_points_to_the_log_where_the_set_up_is_missing(tmp_path):
+    command = [sys.executable, "-I", "-S", "-c", read_first_cell(NOTEBOOKS[0])]  # without any installed package
+    said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stderr
+    assert said.strip().endswith("ImportError: The set-up did not end well: read 00-set_up/set_up.log.")
+
+
+def test_on_colab_the_first_cell_fetches_and_installs(monkeypatch, tmp_path):
+    ran = []
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: ran.append((command, options)))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("BUCKET", str(tmp_path))
+    exec(read_first_cell(NOTEBOOKS[0]), {})
+    (clone, _), (set_up, options) = ran
+    assert clone[:2] == ["git", "clone"] and clone[-1] == sys.path[0]
+    assert set_up[1:] == [f"{clone[-1]}/00-set_up/set_up.py", "--platform", "colab"] and options["check"]

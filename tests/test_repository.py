@@ -9,6 +9,7 @@ import sys
 import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
@@ -88,6 +89,112 @@ def test_the_tree_of_the_readme_is_the_real_tree():
 
 def test_every_stage_has_a_page():
     assert {f"{Path(notebook).parent}/README.md" for notebook in NOTEBOOKS} <= set(PAGES)
+
+
+# Launch links
+
+
+def read_launch_link(link: str) -> tuple[str, dict]:
+    """Read a link as Onyxia's launcher does: the chart, and the values of name, autoLaunch and the Helm values.
+
+    A value is a text between « and », or true, false, null or a number, of which what follows is dropped: 40Gi is 40.
+    Keys are not percent-decoded; one with brackets is an array, which Markdown breaks.
+    """
+    parts = urlsplit(link)
+    chart = parts.path.removeprefix("/launcher/")
+    values = {}
+    for pair in parts.query.split("&"):
+        key, value = pair.split("=")
+        assert re.fullmatch(r"[\w.]+", key), key
+        value = unquote(value)
+        if "." not in key:
+            values[key] = value
+        elif match := re.fullmatch("«(.*)»", value):
+            values[key] = match[1]
+        else:
+            values[key] = json.loads(re.match(r"true|false|null|-?[\d.]+", value)[0])
+    return chart, values
+
+
+LAUNCH_LINKS = re.findall(r"\]\((https://[^)\s]+/launcher/[^)\s]+)\)", read("README.md"))
+HOME_PAGE = "https://github.com/YOUR_ORGANISATION/acronym-tutorial"
+
+
+def test_the_readme_launches_gpu_and_processor_with_and_without_the_vault():
+    read_links = [read_launch_link(link) for link in LAUNCH_LINKS]
+    kinds = {(chart, "vault.secret" in values) for chart, values in read_links}
+    assert kinds == {(f"ide/jupyter-pytorch{kind}", vault) for kind in ("", "-gpu") for vault in (True, False)}
+    assert len(LAUNCH_LINKS) == 4
+
+
+@pytest.mark.parametrize("link", LAUNCH_LINKS)
+def test_a_launch_link_gives_the_launcher_what_is_meant(link):
+    _, values = read_launch_link(link)
+    script = values.pop("init.personalInit")
+    assert script == f"{HOME_PAGE.replace('github.com', 'raw.githubusercontent.com')}/main/00-set_up/init_onyxia.sh"
+    assert (REPOSITORY / script.partition("/main/")[2]).is_file()
+    assert values.pop("vault.secret", "acronym-tutorial") == "acronym-tutorial"
+    expected = {"name": "acronym-tutorial", "init.personalInitArgs": HOME_PAGE, "persistence.size": "40Gi"}
+    assert values == expected | {"autoLaunch": "true"}, "no version and no S3 profile, which rot"
+
+
+@pytest.mark.parametrize(
+    ("query", "value"), [("a.b=40Gi", 40), ("a.b=%C2%AB40Gi%C2%BB", "40Gi"), ("a.b=true", True), ("a.b=«x»", "x")]
+)
+def test_the_launcher_s_rules_are_read_as_they_are(query, value):
+    assert read_launch_link(f"https://x.fr/launcher/ide/y?{query}") == ("ide/y", {"a.b": value})
+
+
+def test_all_addresses_of_this_repository_are_one():
+    """So that the README's command replaces all of them."""
+    pattern = r"(?:github(?:usercontent)?\.com|codespaces\.new)/(?:github/)?([\w-]+/acronym-tutorial)"
+    pages = [name for name in TEXT_FILES if not name.startswith("tests/")]
+    assert {owner for name in pages for owner in re.findall(pattern, read(name))} == {
+        "YOUR_ORGANISATION/acronym-tutorial"
+    }
+
+
+@pytest.mark.parametrize("path", re.findall(r"/blob/main/([^)\s]+)", read("README.md")))
+def test_what_colab_opens_exists(path):
+    assert (REPOSITORY / path).is_file()
+
+
+# Scripts, images, workflows
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_script_passes_shellcheck(name):
+    done = subprocess.run([Path(sys.executable).parent / "shellcheck", name], cwd=REPOSITORY, capture_output=True)
+    assert done.returncode == 0, done.stdout.decode()
+
+
+def test_the_dockerfile_passes_hadolint():
+    command = [Path(sys.executable).parent / "hadolint", "00-set_up/Dockerfile"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True)
+    assert done.returncode == 0, done.stdout.decode()
+
+
+def test_what_the_image_and_the_container_of_codespaces_run_exists():
+    copied = "\n".join(line for line in read("00-set_up/Dockerfile").splitlines() if not line.startswith("#"))
+    command = json.loads(read(".devcontainer/devcontainer.json"))["postCreateCommand"]
+    for path in re.findall(r"00-set_up/\S+\.py", copied + command):
+        assert (REPOSITORY / path).is_file()
+    assert {".venv", "bucket", "conf/conf.yaml"} <= set(read(".dockerignore").split()), "secrets stay out of the image"
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith(".github/workflows/")])
+def test_a_workflow_runs_scripts_that_exist(name):
+    jobs = yaml.safe_load(read(name))["jobs"].values()
+    steps = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+    assert steps
+    for path in re.findall(r"00-set_up/\w+\.\w+", "\n".join(steps)):
+        assert (REPOSITORY / path).is_file()
+
+
+def test_every_python_of_the_bounds_is_tested_by_the_workflow():
+    jobs = yaml.safe_load(read(".github/workflows/tests.yml"))["jobs"]
+    tested = set(jobs["tests"]["strategy"]["matrix"]["python"])
+    assert tested == {"3.11", "3.12", "3.13"}
 
 
 # Lists that must agree

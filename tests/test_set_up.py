@@ -269,7 +269,8 @@ def test_onyxia_pipes_the_script_in_twice(open_dir, platform_dir, user):
     settings = (home / ".jupyter/jupyter_server_config.py").read_text()
     assert settings.startswith("c.ServerApp.port = 8888\n")
     assert settings.count("c.LabApp.default_url = '/lab/tree/acronym-tutorial/README.md'") == 1
-    kernel = json.loads((platform_dir / "share/jupyter/kernels/python3/kernel.json").read_text())
+    prefix = platform_dir if user == "root" else home / ".local"  # another user may not write into the platform's
+    kernel = json.loads((prefix / "share/jupyter/kernels/python3/kernel.json").read_text())
     assert kernel["argv"][0] == str(repository / ".venv/bin/python")
     if os.geteuid() == 0:
         made = [repository, repository / ".venv/bin/python", repository / "conf/conf.yaml", home / ".jupyter"]
