@@ -1,22 +1,32 @@
 """Execute the three notebooks in order, each in its own folder, and print the summary that they leave.
 
-Called by run_tutorial.sh and by the tests; the only argument is the path of an acronym list.
+python 00-set_up/run_notebooks.py [PATH]      with PATH, a list of acronyms; run_tutorial.sh calls it
+python 00-set_up/run_notebooks.py --refresh   on the embedded default; the notebooks in git get the outputs
 """
 
+import argparse
+import hashlib
 import json
+import os
 import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
+from datetime import datetime
 from pathlib import Path
 
+import nbformat
 import papermill
 
 from helpers import preflight
 from helpers.acronyms import read_acronyms
 from helpers.compare import format_summary, read_summary
-from helpers.config import EXAMPLE_DATA, REPOSITORY, ConfigError, load_config
+from helpers.config import EXAMPLE_DATA, KEYS, REPOSITORY, ConfigError, load_config
 
 NOTEBOOKS = ("01-create_dataset/create_dataset", "02-fine_tune/training", "03-test/test")
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def main(acronym_path: str | None) -> None:
@@ -55,8 +65,55 @@ def execute(path: Path, copy_path: Path, parameters: dict[str, str]) -> None:
     print(f"done in {time.monotonic() - start:.0f} seconds", flush=True)
 
 
+def run_clean(folder: Path, **options) -> subprocess.CompletedProcess:
+    """Run everything in a copy of what git holds or would add, with none of the reader's settings: folder/bucket."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    for name in filter(lambda name: (REPOSITORY / name).is_file(), listed.splitlines()):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / name, folder / name)
+    kept = {key: value for key, value in os.environ.items() if key not in KEYS and not key.startswith("OPENAI_")}
+    environment = kept | {"PYTHONPATH": str(folder)}
+    return subprocess.run([sys.executable, "00-set_up/run_notebooks.py"], cwd=folder, env=environment, **options)
+
+
+def refresh() -> None:
+    """Write the outputs of one clean run into the notebooks of this repository."""
+    run = f"{datetime.now():%Y-%m-%dT%H-%M-%S}"
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch).resolve() / "acronym-tutorial"
+        run_clean(folder, check=True)
+        for name in NOTEBOOKS:
+            executed = (folder / "bucket/notebooks" / f"{Path(name).name}.ipynb").read_text(encoding="utf-8")
+            # Paths of the copy become relative to the repository.
+            notebook = nbformat.reads(executed.replace(f"{folder}/", "").replace(str(folder), "."), as_version=4)
+            (REPOSITORY / f"{name}.ipynb").write_text(tidy(notebook, run), encoding="utf-8")
+
+
+def tidy(notebook: nbformat.NotebookNode, run: str) -> str:
+    """Write an executed notebook as it is kept in git: without what changes by itself, and without widgets."""
+    for cell in notebook.cells:
+        cell.metadata = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET, None)  # its text stays
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    made_by = {"run": run, "sources_sha256": hash_sources(notebook.cells)}
+    notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}, "acronym_tutorial": made_by}
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def hash_sources(cells: list[dict]) -> str:
+    """Know the code that a notebook's outputs come from."""
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return hashlib.sha256("\0".join(sources).encode()).hexdigest()
+
+
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("acronyms", nargs="?", metavar="PATH", help="a list, JSON or CSV (example_data's if not given)")
+    parser.add_argument("--refresh", action="store_true", help="write the outputs into the notebooks of git")
+    given = parser.parse_args()
     try:
-        main(sys.argv[1] if len(sys.argv) > 1 else None)
+        refresh() if given.refresh else main(given.acronyms)
     except ConfigError as error:
         sys.exit(f"{error}")

@@ -3,20 +3,20 @@
 They run in a copy of what git holds, so that nothing that the reader has set or made takes part.
 """
 
+import importlib.util
 import json
-import os
-import shutil
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
 from test_stage_three import recount
 
 from helpers.compare import read_summary
-from helpers.config import KEYS
 
-REPOSITORY = Path(__file__).parents[1]
+SCRIPT = Path(__file__).parents[1] / "00-set_up/run_notebooks.py"
+spec = importlib.util.spec_from_file_location("run_notebooks", SCRIPT)
+run_notebooks = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(run_notebooks)
 MEASURE = "recall"
 MINUTES = 10
 
@@ -24,26 +24,10 @@ MINUTES = 10
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bucket that the notebooks leave, from the embedded models and the practice server."""
-    folder = tmp_path_factory.mktemp("notebooks")
-    copy_repository(folder / "clone")
-    ours = {"PYTHONPATH": str(folder / "clone"), "BUCKET": str(folder / "bucket")}
-    environment = {
-        key: value for key, value in os.environ.items() if key not in KEYS and not key.startswith("OPENAI_")
-    } | ours
-    command = [sys.executable, "00-set_up/run_notebooks.py"]
-    options = {"cwd": folder / "clone", "env": environment, "timeout": 60 * MINUTES}
-    done = subprocess.run(command, capture_output=True, text=True, **options)
+    folder = tmp_path_factory.mktemp("notebooks") / "clone"
+    done = run_notebooks.run_clean(folder, capture_output=True, text=True, timeout=60 * MINUTES)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return folder / "bucket"
-
-
-def copy_repository(folder: Path) -> None:
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    for name in listed.splitlines():
-        if (REPOSITORY / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, folder / name)
 
 
 def test_the_tuned_model_knows_what_the_base_model_does_not(bucket):
@@ -78,3 +62,42 @@ def test_every_number_of_the_summary_comes_from_the_saved_answers(bucket):
 def test_the_report_and_the_card_are_written(bucket):
     assert "data:image/png;base64" in (bucket / "tests/report.html").read_text(encoding="utf-8")
     assert "## Scores" in next((bucket / "models").glob("*/README.md")).read_text(encoding="utf-8")
+
+
+# What the notebooks in git show
+
+
+@pytest.fixture(scope="module", params=run_notebooks.NOTEBOOKS)
+def committed(request) -> dict:
+    return json.loads((run_notebooks.REPOSITORY / f"{request.param}.ipynb").read_text(encoding="utf-8"))
+
+
+def list_outputs(notebook: dict) -> list[dict]:
+    return [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+
+
+def test_the_outputs_in_git_are_of_the_code_beside_them(committed):
+    made_by = committed["metadata"]["acronym_tutorial"]
+    cure = "run: python 00-set_up/run_notebooks.py --refresh"
+    assert made_by["sources_sha256"] == run_notebooks.hash_sources(committed["cells"]), cure
+    counts = [cell["execution_count"] for cell in committed["cells"] if cell["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1)), "of one run from top to bottom"
+
+
+def test_the_outputs_in_git_are_of_one_run():
+    names = [run_notebooks.REPOSITORY / f"{name}.ipynb" for name in run_notebooks.NOTEBOOKS]
+    runs = {json.loads(path.read_text("utf-8"))["metadata"]["acronym_tutorial"]["run"] for path in names}
+    assert len(runs) == 1
+
+
+def test_the_outputs_in_git_show_no_error_widget_or_path(committed):
+    outputs = list_outputs(committed)
+    assert len(outputs) > 10
+    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+    assert not [output for output in outputs if any("widget" in kind for kind in output.get("data", {}))]
+    assert "widgets" not in committed["metadata"]
+    for output in outputs:
+        data = {kind: value for kind, value in output.get("data", {}).items() if kind != "image/png"}
+        text = json.dumps([output.get("text"), data])
+        assert not re.search(r"(?<![\w.:/])/(?:root|home|Users|tmp|work|private|var)/", text), text[:300]
+        assert not re.search(r"\b(?:sk|hf)[-_][A-Za-z0-9]{20,}", text)
