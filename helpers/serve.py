@@ -152,7 +152,9 @@ def _read_connections(chat: Chat, url: str, name: str) -> _Hidden:
             wish = f"under Settings, Connections: the address {url}, the model id {name}; and to let you use it"
             problem = f"Nothing was changed: this key is not an administrator's of {chat.url}"
             raise ServeError(f"{problem}. Ask one to add, {wish}. The model goes on answering at {url}.") from None
-        raise
+        if error.may_pass:
+            raise
+        raise ServeError(f"{chat.url} is no Open WebUI that can list models: {error}") from None
     except (TypeError, ValueError):
         config = _Hidden()
     missing = {"OPENAI_API_BASE_URLS", "OPENAI_API_KEYS", "OPENAI_API_CONFIGS"} - config.keys()
