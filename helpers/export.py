@@ -113,8 +113,11 @@ def push(
     api = HfApi(token=token and token.get_secret_value())
     try:
         licence = licence or ModelCard.load(base, token=api.token).data.license
-        if not licence:
-            raise ExportError(f"Nothing was sent: the page of {base} names no licence. Give it, as licence=.")
+    except (HfHubHTTPError, OSError):
+        pass  # said below, where no frame of the hub's is in the traceback
+    if not licence:
+        raise ExportError(f"Nothing was sent: no licence of {base} is found on its page. Give it, as licence=.")
+    try:
         card = ModelCard.load(Path(run_dir) / "README.md")
         card.data.license, card.data.base_model = licence, base
         card.save(Path(run_dir) / "README.md")

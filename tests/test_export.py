@@ -215,7 +215,7 @@ def test_nothing_is_sent_without_confirmation_licence_and_a_base_that_others_hav
     *unconfirmed, unlicensed, unloadable = push(hub, *calls, (own, "me/acronyms", licence | confirm))
     assert all(said.startswith("ExportError Nothing was sent. ") for said in unconfirmed) and len(unconfirmed) == 3
     assert all("contains the glossary" in said and "confirm='me/acronyms'" in said for said in unconfirmed)
-    assert unlicensed.startswith("ExportError") and "base" in unlicensed
+    assert unlicensed.startswith("ExportError Nothing was sent: no licence of org/base")
     assert "a folder of this machine" in unloadable
     assert not hub.created and not hub.sent
 
