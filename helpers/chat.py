@@ -116,12 +116,12 @@ class Chat:
         return text
 
     def call(self, method: str, path: str, body: dict | None = None, *, attempts: int = 1) -> Any:
-        """Call an address beside that of the chat, such as Open WebUI's /openai/config, and return its JSON."""
+        """Call an address beside that of the chat, such as Open WebUI's /openai/config; its JSON as it is, keys too."""
         root = re.sub(r"/(api|v1)$", "", self.url)
         return self._patiently(lambda: self._call(method, path, body, root), attempts)
 
     def hide(self, secrets: Iterable[str]) -> None:
-        """Take these too out of whatever the server says."""
+        """Take these too out of the server's errors."""
         self._hidden += map(SecretStr, secrets)
 
     def close(self) -> None:
@@ -153,7 +153,9 @@ class Chat:
         except requests.RequestException as error:
             problem = f"{self.url} cannot be reached ({type(error).__name__})"
             raise _PassingError(f"{problem}. Is it running?") from None
-        text = self._hide(response.content.decode("utf-8", errors="replace"))
+        text = response.content.decode("utf-8", errors="replace")
+        if not (root and response.status_code == 200):  # what is called for is given as it is: it may be sent back
+            text = self._hide(text)
         if response.status_code != 200:
             error = self._explain(response, text)
             error.status = response.status_code

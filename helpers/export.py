@@ -66,9 +66,9 @@ def ollama_template(tokenizer) -> str:
             texts = [f"{role} {n}: l'été,\n  2 « lignes » ?" for n, role in enumerate(roles)]
             if _fill(pieces, roles, texts) != _print(tokenizer, roles, texts):
                 raise ExportError(f"The chat template writes {', '.join(roles)} in no regular way. {cure}")
+    except ExportError:
+        raise
     except (jinja2.TemplateError, ValueError) as error:
-        if isinstance(error, ExportError):
-            raise
         raise ExportError(f"The chat template cannot be taken apart: {error}. {cure}") from error
     bos, adds_bos = tokenizer.bos_token, tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
     if bos and adds_bos:  # Ollama puts it there too
@@ -84,15 +84,12 @@ def ollama_template(tokenizer) -> str:
 
 def describe_push(run_dir: Path, repo_id: str, *, private: bool = True) -> str:
     """Say what `push` would make readable, and by whom."""
-    files = _published(run_dir)
-    names = ", ".join(f"{path.name} ({path.stat().st_size / 1e6:.2f} MB)" for path in files)
+    names = ", ".join(f"{path.name} ({path.stat().st_size / 1e6:.2f} MB)" for path in _published(run_dir))
     whom = "you and whoever you let into it" if private else "everyone, for good: copies cannot be called back"
-    card = next((path.read_text(encoding="utf-8") for path in files if path.name == "README.md"), "")
-    scores = "" if MARKS[0] in card else " The card holds no scores yet: run notebook 3 first."
-    return (
-        f"https://huggingface.co/{repo_id} would hold {names}, to be read by {whom}. The adapter contains the "
-        f"glossary: whoever has it can ask it for every definition.{scores}"
-    )
+    scored = MARKS[0] in (Path(run_dir) / "README.md").read_text(encoding="utf-8")
+    warning = "The adapter contains the glossary: whoever has it can ask it for every definition."
+    warning += "" if scored else " The card holds no scores yet: run notebook 3 first."
+    return f"https://huggingface.co/{repo_id} would hold {names}, to be read by {whom}. {warning}"
 
 
 def push(

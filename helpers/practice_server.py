@@ -126,13 +126,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/openai/config":
-            return self._send(200, self._practice.connections) if self._is_admin() else None
+            return self._send(200, self.server.practice.connections) if self._is_signed(as_admin=True) else None
         if self.path != "/api/models":
             return self._send(200, PAGE, "text/html")
         if not self._is_signed():
             return None
         models = [{"id": name, "name": name, "object": "model"} for name in PracticeServer.models]
-        for name, (url, _) in self._practice.listed(self._token).items():
+        for name, (url, _) in self.server.practice.listed(self._token).items():
             models.append({"id": name, "name": f"{name} (passed on to {url})", "object": "model"})
         return self._send(200, {"data": models})
 
@@ -141,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         actions = {"/openai/config/update": self._update, "/api/v1/models/create": self._add}
         if self.path not in ("/api/chat/completions", *actions):
             return self._send(405, {"detail": "Method Not Allowed"})
-        if not (self._is_admin() if self.path in actions else self._is_signed()):
+        if not self._is_signed(as_admin=self.path in actions):
             return None
         try:
             return actions.get(self.path, self._chat)(json.loads(data))
@@ -150,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _chat(self, body: dict[str, Any]) -> None:
         model, prompt = body["model"], str(body["messages"][-1]["content"])
-        if model in (listed := self._practice.listed(self._token)):
+        if model in (listed := self.server.practice.listed(self._token)):
             return self._pass_on(*listed[model], body)
         if model not in PracticeServer.models:
             return self._send(400, {"detail": "Model not found"})
@@ -173,21 +173,17 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(reply.status_code, content)
 
     def _update(self, body: dict[str, Any]) -> None:
-        self._practice.connections = {name: body[name] for name in self._practice.connections}
-        self._send(200, self._practice.connections)
+        self.server.practice.connections = {name: body[name] for name in self.server.practice.connections}
+        self._send(200, self.server.practice.connections)
 
     def _add(self, body: dict[str, Any]) -> None:
-        if body["id"] in self._practice.entries:
+        if body["id"] in self.server.practice.entries:
             return self._send(401, {"detail": "Uh-oh! This model id is already registered. Please choose another one."})
-        self._practice.entries[body["id"]] = body
+        self.server.practice.entries[body["id"]] = body
         return self._send(200, body)
 
     def log_message(self, *_: object) -> None:
         """Write nothing: the default prints a line for each request."""
-
-    @property
-    def _practice(self) -> PracticeServer:
-        return self.server.practice
 
     @property
     def _token(self) -> str:
@@ -195,14 +191,11 @@ class _Handler(BaseHTTPRequestHandler):
         return token if scheme == "Bearer" else ""
 
     def _is_signed(self, *, as_admin: bool = False) -> bool:
-        is_known = self._token in (self._practice.token, self._practice.learner_token)
-        if is_known and not (as_admin and self._token == self._practice.learner_token):
+        is_known = self._token in (self.server.practice.token, self.server.practice.learner_token)
+        if is_known and not (as_admin and self._token == self.server.practice.learner_token):
             return True
         self._send(401, {"detail": PROHIBITED if is_known else EXPIRED if self._token else "Not authenticated"})
         return False
-
-    def _is_admin(self) -> bool:
-        return self._is_signed(as_admin=True)
 
     def _send(self, status: int, content: Any, kind: str = "application/json") -> None:
         data = content if isinstance(content, bytes) else json.dumps(content, ensure_ascii=False).encode()

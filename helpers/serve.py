@@ -82,23 +82,21 @@ class ModelServer:
 
     def _wait(self) -> None:
         chat, end = Chat(self.url, None, self.name, timeout=(1, 5)), time.monotonic() + self.patience
-        try:
-            while time.monotonic() < end:
-                if self._process.poll() is not None:
-                    raise ServeError(f"{self.name} is not served; transformers serve says:\n{self._last_words()}")
-                try:
-                    return chat.call("GET", "/health")
-                except ChatError:
-                    time.sleep(0.2)
-        finally:
-            chat.close()
-        problem = f"{self.name} does not answer after {self.patience:.0f} seconds"
-        raise ServeError(f"{problem}. Give it more `patience`. transformers serve says:\n{self._last_words()}")
-
-    def _last_words(self, count: int = 5) -> str:
+        problem = f"does not answer after {self.patience:.0f} seconds. Give it more `patience`"
+        while time.monotonic() < end:
+            if self._process.poll() is not None:
+                problem = "is not served"
+                break
+            try:
+                return chat.call("GET", "/health")
+            except ChatError:
+                time.sleep(0.2)
+            finally:
+                chat.close()
         self._log.seek(0)
         lines = self._log.read().decode("utf-8", errors="replace").replace("\r", "\n").splitlines()
-        return "\n".join([line for line in lines if line.strip()][-count:])
+        last = "\n".join([line for line in lines if line.strip()][-5:])
+        raise ServeError(f"{self.name} {problem}; transformers serve says:\n{last}")
 
 
 class _Hidden(dict):
@@ -120,6 +118,7 @@ def register(chat: Chat, url: str, name: str, *, everyone: bool, key: str | Secr
         raise ServeError(f"{name!r} cannot be the id of a model: give its folder a name without spaces.")
     listed = chat.models()  # also says whether address and key are right
     config = _read_connections(chat, url, name)
+    chat.hide(filter(None, [*config["OPENAI_API_KEYS"], key.get_secret_value()]))  # some servers repeat what they get
     if urlsplit(url).hostname in LOOPBACK and urlsplit(chat.url).hostname not in LOOPBACK:
         cure = "Serve the model where that server reaches it (03-test/README.md says how), and give its `url`."
         raise ServeError(f"{url} is an address inside this machine: {chat.url} cannot reach it. {cure}")
@@ -146,23 +145,18 @@ def register(chat: Chat, url: str, name: str, *, everyone: bool, key: str | Secr
 
 def _read_connections(chat: Chat, url: str, name: str) -> _Hidden:
     try:
-        config = _Hidden(chat.call("GET", "/openai/config", attempts=3))
-    except ChatError as error:
-        if error.status in (401, 403):
-            wish = f"under Settings, Connections: the address {url}, the model id {name}; and to let you use it"
-            problem = f"Nothing was changed: this key is not an administrator's of {chat.url}"
-            raise ServeError(f"{problem}. Ask one to add, {wish}. The model goes on answering at {url}.") from None
-        if error.may_pass:
+        config = _Hidden(chat.call("GET", "/openai/config", attempts=3) or {})
+    except (ChatError, TypeError, ValueError) as error:
+        if getattr(error, "may_pass", False):
             raise
-        raise ServeError(f"{chat.url} is no Open WebUI that can list models: {error}") from None
-    except (TypeError, ValueError):
-        config = _Hidden()
-    missing = {"OPENAI_API_BASE_URLS", "OPENAI_API_KEYS", "OPENAI_API_CONFIGS"} - config.keys()
-    if missing:
-        raise ServeError(f"{chat.url} names no {', '.join(sorted(missing))}: it is no Open WebUI of a known kind.")
-    if config.get("ENABLE_OPENAI_API") is False:
-        raise ServeError(f"{chat.url} has its OpenAI connections switched off. Switch them on (Settings, Connections).")
-    chat.hide(text for text in config["OPENAI_API_KEYS"] if text)
+        problem = f"{chat.url} is no Open WebUI of a known kind ({error})"
+        if getattr(error, "status", None) in (401, 403):
+            wish = f"under Settings, Connections: the address {url}, the model id {name}; and to let you use it"
+            problem = f"this key is not an administrator's of {chat.url}. Ask one to add, {wish}"
+        raise ServeError(f"Nothing was changed: {problem}. The model goes on answering at {url}.") from None
+    if not isinstance(config.get("OPENAI_API_CONFIGS"), dict) or config.get("ENABLE_OPENAI_API") is False:
+        cure = "Are they switched off (Settings, Connections)? Is it an Open WebUI?"
+        raise ServeError(f"Nothing was changed: {chat.url} has no OpenAI connections. {cure}")
     return config
 
 
@@ -177,17 +171,16 @@ def _find_place(config: _Hidden, url: str, name: str) -> int | None:
 
 def _with_connection(config: _Hidden, place: int | None, url: str, name: str, key: SecretStr) -> _Hidden:
     """Give the whole list with this connection in it, all others as they are: what is sent replaces what is there."""
-    others = len(config["OPENAI_API_BASE_URLS"])
-    place, is_new = (others, True) if place is None else (place, False)
+    count, wanted = len(config["OPENAI_API_BASE_URLS"]), _Hidden(config)
+    place = count if place is None else place
+    for field, value in (("OPENAI_API_BASE_URLS", url), ("OPENAI_API_KEYS", key.get_secret_value())):
+        padded = [*config[field], *[""] * (count - len(config[field]))]
+        wanted[field] = [*padded[:place], value, *padded[place + 1 :]]
     about = config["OPENAI_API_CONFIGS"].get(str(place), {})
-    ids = about.get("model_ids") or []
-    about = about | {"enable": True, "model_ids": ids if name in ids else [*ids, name]}
-    wanted = _Hidden(config)
-    wanted["OPENAI_API_BASE_URLS"] = [*config["OPENAI_API_BASE_URLS"]] + [url] * is_new
-    wanted["OPENAI_API_BASE_URLS"][place] = url
-    wanted["OPENAI_API_KEYS"] = (config["OPENAI_API_KEYS"] + [""] * (others + is_new))[: others + is_new]
-    wanted["OPENAI_API_KEYS"][place] = key.get_secret_value()
-    wanted["OPENAI_API_CONFIGS"] = config["OPENAI_API_CONFIGS"] | {str(place): about}
+    ids = [*dict.fromkeys([*(about.get("model_ids") or []), name])]
+    wanted["OPENAI_API_CONFIGS"] = config["OPENAI_API_CONFIGS"] | {
+        str(place): about | {"enable": True, "model_ids": ids}
+    }
     return wanted
 
 

@@ -87,7 +87,7 @@ def test_a_learner_s_key_is_told_what_to_ask_for_and_changes_nothing(server, lea
         ("", {}, "cannot be the id"),
         ("practice-judge", {}, "has another model 'practice-judge'"),
         ("big", {}, "has another model 'big'"),
-        ("acronyms", {"ENABLE_OPENAI_API": False}, "switched off"),
+        ("acronyms", {"ENABLE_OPENAI_API": False}, "no OpenAI connections. Are they switched off"),
     ],
 )
 def test_what_cannot_be_listed_is_refused_before_any_change(server, admin, name, change, problem) -> None:
