@@ -19,13 +19,11 @@ from helpers.report import MARKS
 LONGEST_CONTEXT = 4096  # tokens that Ollama keeps room for; models that read 128,000 would take it all as memory
 # What goes to the hub, if it is there: neither the training data nor run.json.
 PUBLISHED = ("README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "tokenizer*.json")
-_CONVERSATIONS = (  # what a template must write as the Modelfile does, beside the probes that the Modelfile is made of
-    ("user",), ("system", "user"), ("user", "assistant", "user"), ("system", "user", "assistant", "user"),
-    ("system", "user", "assistant", "user", "assistant", "user"),
-)  # fmt: skip
+# What a template must write as the Modelfile does, beside the probes that the Modelfile is made of.
+_TALKS = ("user", "system user", "user assistant user", "system user assistant user", "user" + 2 * " assistant user")
 
 
-class ExportError(ValueError):
+class ExportError(RuntimeError):
     """A model that cannot be written out; the message says why, and what to do."""
 
 
@@ -62,12 +60,10 @@ def ollama_template(tokenizer) -> str:
         opening, answered, asked, end = _cut(tokenizer, ("user", "assistant", "user"))
         before, after, _ = _cut(tokenizer, ("system", "user"))
         pieces = (opening, before, after, answered, asked, end)
-        for roles in _CONVERSATIONS:
+        for roles in map(str.split, _TALKS):
             texts = [f"{role} {n}: l'été,\n  2 « lignes » ?" for n, role in enumerate(roles)]
             if _fill(pieces, roles, texts) != _print(tokenizer, roles, texts):
                 raise ExportError(f"The chat template writes {', '.join(roles)} in no regular way. {cure}")
-    except ExportError:
-        raise
     except (jinja2.TemplateError, ValueError) as error:
         raise ExportError(f"The chat template cannot be taken apart: {error}. {cure}") from error
     bos, adds_bos = tokenizer.bos_token, tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]
@@ -86,9 +82,9 @@ def describe_push(run_dir: Path, repo_id: str, *, private: bool = True) -> str:
     """Say what `push` would make readable, and by whom."""
     names = ", ".join(f"{path.name} ({path.stat().st_size / 1e6:.2f} MB)" for path in _published(run_dir))
     whom = "you and whoever you let into it" if private else "everyone, for good: copies cannot be called back"
-    scored = MARKS[0] in (Path(run_dir) / "README.md").read_text(encoding="utf-8")
     warning = "The adapter contains the glossary: whoever has it can ask it for every definition."
-    warning += "" if scored else " The card holds no scores yet: run notebook 3 first."
+    if MARKS[0] not in (Path(run_dir) / "README.md").read_text(encoding="utf-8"):
+        warning += " The card holds no scores yet: run notebook 3 first."
     return f"https://huggingface.co/{repo_id} would hold {names}, to be read by {whom}. {warning}"
 
 
@@ -100,7 +96,7 @@ def push(
     The licence of the base model is read from its page on the hub, or given. Raises ExportError.
     """
     token = SecretStr(token) if isinstance(token, str) else token  # not to be seen in a traceback
-    statement = describe_push(run_dir, repo_id, private=private)
+    statement = describe_push(run_dir, repo_id, private=private)  # also says when there is no adapter
     if confirm != repo_id:
         raise ExportError(f"Nothing was sent. {statement} If that is meant, give confirm={repo_id!r}.")
     base = json.loads((Path(run_dir) / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
@@ -119,8 +115,7 @@ def push(
         card.data.license, card.data.base_model = licence, base
         card.save(Path(run_dir) / "README.md")
         api.create_repo(repo_id, private=private, exist_ok=True)
-        names = [path.name for path in _published(run_dir)]
-        return str(api.upload_folder(repo_id=repo_id, folder_path=run_dir, allow_patterns=names))
+        return str(api.upload_folder(repo_id=repo_id, folder_path=run_dir, allow_patterns=[*PUBLISHED]))
     except (HfHubHTTPError, OSError) as error:
         problem = str(error).strip().splitlines()[0]
     # Not from the error: the variables of its frames hold the token.

@@ -59,14 +59,10 @@ class PracticeServer:
 
     def listed(self, token: str) -> dict[str, tuple[str, str]]:
         """Give the models that were added and that the holder of a token may use: id → address, key."""
-        found = {}
-        connections = zip(self.connections["OPENAI_API_BASE_URLS"], self.connections["OPENAI_API_KEYS"], strict=False)
-        for place, (url, key) in enumerate(connections):
-            about = self.connections["OPENAI_API_CONFIGS"].get(str(place), {})
-            for name in about.get("model_ids", []) if about.get("enable", True) else []:
-                if token == self.token or self.entries.get(name, {}).get("access_grants"):
-                    found[name] = (url, key)
-        return found
+        urls, keys, configs = (self.connections[f"OPENAI_API_{name}"] for name in ("BASE_URLS", "KEYS", "CONFIGS"))
+        places = [(name, int(place)) for place, about in configs.items() for name in about.get("model_ids", [])]
+        granted = {name for name, entry in self.entries.items() if entry["access_grants"]}
+        return {name: (urls[place], keys[place]) for name, place in places if token == self.token or name in granted}
 
     def __enter__(self) -> "PracticeServer":
         return self.start()
@@ -160,17 +156,15 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(200, reply | {"created": int(time.time()), "choices": choices})
 
     def _pass_on(self, url: str, key: str, body: dict[str, Any]) -> None:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Authorization": f"Bearer {key}"}
         try:
             with requests.Session() as session:
                 session.trust_env = False  # as the server is on this machine, so is what it speaks to
                 reply = session.post(f"{url}/chat/completions", json=body, headers=headers, timeout=300)
-                content = reply.json()
+                says_so = {"system_fingerprint": f"passed on to {url} by the practice server"}
+                return self._send(reply.status_code, reply.json() | says_so)
         except requests.RequestException:
             return self._send(500, {"detail": "Open WebUI: Server Connection Error"})
-        if isinstance(content, dict):
-            content["system_fingerprint"] = f"passed on to {url} by the practice server"
-        return self._send(reply.status_code, content)
 
     def _update(self, body: dict[str, Any]) -> None:
         self.server.practice.connections = {name: body[name] for name in self.server.practice.connections}

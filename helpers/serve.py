@@ -5,6 +5,7 @@ It knows nothing of the config, of training and of acronyms; what goes over HTTP
 
 import atexit
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -44,8 +45,7 @@ class ModelServer:
     def start(self) -> "ModelServer":
         """Start it, and wait until it answers; ServeError, with its last words, when it does not."""
         if not (self.model_dir / "config.json").exists():
-            problem = f"{self.model_dir} holds no whole model"
-            raise ServeError(f"{problem}. Make one of base and adapter with train.merge, and give its folder.")
+            raise ServeError(f"{self.model_dir} holds no whole model. Make one of base and adapter with train.merge.")
         self.port = _take_port(self.port)
         self._log = tempfile.TemporaryFile()
         # From the parent, by the bare name: the server answers to exactly what it was started with.
@@ -54,25 +54,16 @@ class ModelServer:
         options = {"cwd": self.model_dir.parent, "env": os.environ | {"HF_HUB_OFFLINE": "1"}}
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, **options)
         atexit.register(self.stop)
-        try:
-            self._wait()
-        except BaseException:  # Ctrl-C too: nothing is left running
-            self.stop()
-            raise
+        self._wait()
         return self
 
     def stop(self) -> None:
         """Stop serving and free the port."""
         atexit.unregister(self.stop)
         if self._process:
-            self._process.terminate()
-            try:
-                self._process.wait(10)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process = None
-            self._log.close()
+            self._process.kill()  # at once: it holds nothing that would be lost
+            self._process.wait()
+            self._process = self._log.close()
 
     def __enter__(self) -> "ModelServer":
         return self.start()
@@ -94,9 +85,9 @@ class ModelServer:
             finally:
                 chat.close()
         self._log.seek(0)
-        lines = self._log.read().decode("utf-8", errors="replace").replace("\r", "\n").splitlines()
-        last = "\n".join([line for line in lines if line.strip()][-5:])
-        raise ServeError(f"{self.name} {problem}; transformers serve says:\n{last}")
+        lines = re.split(r"[\r\n]+", self._log.read().decode("utf-8", errors="replace").strip())
+        self.stop()
+        raise ServeError("\n".join([f"{self.name} {problem}; transformers serve says:", *lines[-5:]]))
 
 
 class _Hidden(dict):
@@ -114,7 +105,7 @@ def register(chat: Chat, url: str, name: str, *, everyone: bool, key: str | Secr
     one from another port of the same host moves the entry there. Raises ServeError, and before any change.
     """
     url, key = url.rstrip("/"), SecretStr(key) if isinstance(key, str) else key
-    if not name or len(name.split()) != 1:
+    if len(name.split()) != 1:
         raise ServeError(f"{name!r} cannot be the id of a model: give its folder a name without spaces.")
     listed = chat.models()  # also says whether address and key are right
     config = _read_connections(chat, url, name)
@@ -128,14 +119,13 @@ def register(chat: Chat, url: str, name: str, *, everyone: bool, key: str | Secr
     wanted = _with_connection(config, place, url, name, key)
     if wanted != config:
         chat.call("POST", "/openai/config/update", wanted, attempts=3)
-    form = {"id": name, "name": name, "base_model_id": None, "params": {}, "is_active": True}
-    form |= {"meta": {"description": "Knows the acronyms of the organisation."}}
+    form = {"id": name, "name": name, "meta": {"description": "Knows the acronyms of the organisation."}, "params": {}}
     form |= {"access_grants": [EVERYONE] if everyone else []}
     try:
         chat.call("POST", "/api/v1/models/create", form)
         access = "everyone with an account may ask it" if everyone else "administrators alone may ask it"
     except ChatError as error:
-        if "taken" not in str(error) and "already registered" not in str(error):
+        if "already registered" not in str(error):
             raise
         access = "who may ask it stays as it was"
     if name not in chat.models():  # reading the list also makes the server refresh it

@@ -9,14 +9,20 @@ install --dev
 
 if ! grep -qsx "$open_webui" .venv-openwebui/installed.txt; then
     echo "Installing $open_webui in .venv-openwebui: once, a few minutes."
-    .venv/bin/python -m venv --clear .venv-openwebui
+    for python in .venv/bin/python python3.12 python3.11 ""; do  # it does not know 3.13 yet
+        if [ -z "$python" ]; then
+            echo "Open WebUI needs Python 3.11 or 3.12, and none was found." >&2
+            exit 1
+        fi
+        if "$python" -c 'import sys; sys.exit(sys.version_info[:2] > (3, 12))' 2>/dev/null; then break; fi
+    done
+    "$python" -m venv --clear .venv-openwebui
     torch=$(grep '^torch==' 00-set_up/constraints.txt)
     index=$(find_torch_index)
+    pip=(.venv-openwebui/bin/python -m pip install --quiet --disable-pip-version-check)
     # Torch first and pinned: Open WebUI alone would bring another one, with CUDA.
-    for package in "$torch" "$open_webui"; do
-        .venv-openwebui/bin/python -m pip install --disable-pip-version-check "$torch" "$package" \
-            ${index:+--extra-index-url "$index"}
-    done
+    "${pip[@]}" "$torch" ${index:+--extra-index-url "$index"}
+    "${pip[@]}" "$torch" "$open_webui"
     echo "$open_webui" >.venv-openwebui/installed.txt
 fi
 .venv/bin/python -m pytest -m openwebui tests/test_open_webui.py "$@"

@@ -112,6 +112,7 @@ def adapter_dir(tmp_path: Path) -> Path:
     (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
     (folder / "adapter_model.safetensors").write_bytes(b"weights")
     (folder / "run.json").write_text("{}", encoding="utf-8")
+    shutil.copytree(TINY_CHAT, folder / "acronyms")  # the merged model
     (folder / "README.md").write_text("---\nlibrary_name: peft\n---\n# Acronyms\n", encoding="utf-8")
     return folder
 

@@ -206,8 +206,9 @@ def count_code_lines(code: str) -> int:
 
 def test_helpers_stay_small():
     """1,400 lines for the first round; then messy replies and meanings in context, stage 2's resuming and several
-    processes, stage 3's runs, statistics and report."""
-    assert sum(count_code_lines(read(name)) for name in FILES if re.match(r"helpers/.*\.py", name)) < 2400
+    processes, stage 3's runs, statistics and report; then the way out: serving, listing in Open WebUI (and the
+    practice server's side of it), Ollama's Modelfile, the hub."""
+    assert sum(count_code_lines(read(name)) for name in FILES if re.match(r"helpers/.*\.py", name)) < 2680
 
 
 def test_every_helper_has_its_tests():
