@@ -175,11 +175,9 @@ def _with_connection(config: _Hidden, place: int | None, url: str, name: str, ke
 
 
 def _take_port(port: int) -> int:
-    with socket.socket() as found:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            found.bind(("127.0.0.1", port))
-        except OSError as error:
-            cure = "Stop what serves there, or give another port."
-            raise ServeError(f"Port {port} of this machine is not free ({error.strerror}). {cure}") from error
-        return found.getsockname()[1]
+    try:
+        with socket.create_server(("127.0.0.1", port)) as found:
+            return found.getsockname()[1]
+    except OSError as error:
+        cure = "Stop what serves there, or give another port."
+        raise ServeError(f"Port {port} of this machine is not free ({error.strerror}). {cure}") from error
