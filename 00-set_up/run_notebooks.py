@@ -17,7 +17,6 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-import nbformat
 import papermill
 
 from helpers import preflight
@@ -86,19 +85,19 @@ def refresh() -> None:
         for name in NOTEBOOKS:
             executed = (folder / "bucket/notebooks" / f"{Path(name).name}.ipynb").read_text(encoding="utf-8")
             # Paths of the copy become relative to the repository.
-            notebook = nbformat.reads(executed.replace(f"{folder}/", "").replace(str(folder), "."), as_version=4)
+            notebook = json.loads(executed.replace(f"{folder}/", "").replace(str(folder), "."))
             (REPOSITORY / f"{name}.ipynb").write_text(tidy(notebook, run), encoding="utf-8")
 
 
-def tidy(notebook: nbformat.NotebookNode, run: str) -> str:
+def tidy(notebook: dict, run: str) -> str:
     """Write an executed notebook as it is kept in git: without what changes by itself, and without widgets."""
-    for cell in notebook.cells:
-        cell.metadata = {"tags": cell.metadata["tags"]} if "tags" in cell.metadata else {}
+    for cell in notebook["cells"]:
+        cell["metadata"] = {"tags": cell["metadata"]["tags"]} if cell["metadata"].get("tags") else {}
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)  # its text stays
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    made_by = {"run": run, "sources_sha256": hash_sources(notebook.cells)}
-    notebook.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}, "acronym_tutorial": made_by}
+    made_by = {"run": run, "sources_sha256": hash_sources(notebook["cells"])}
+    notebook["metadata"] = {"kernelspec": kernel, "language_info": {"name": "python"}, "acronym_tutorial": made_by}
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -9,7 +9,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -35,6 +35,7 @@ class ChatError(RuntimeError):
     """No answer; the message says why, in the server's words too, and what to do."""
 
     may_pass = False  # whether a later try may succeed
+    status: int | None = None  # of the server's answer, where there was one
 
 
 class _PassingError(ChatError):
@@ -57,6 +58,7 @@ class Chat:
         self.pause = 1.0  # seconds before the second attempt, doubled before each further one
         token = SecretStr(token) if isinstance(token, str) else token  # not to be seen in a traceback either
         self._token = SecretStr(_check_token(token))
+        self._hidden = [self._token]
         self._session = requests.Session()
         self._session.auth = self._sign  # a function, so that no .netrc replaces the token
         self._session.trust_env = urlsplit(self.url).hostname not in ("localhost", "127.0.0.1", "::1")
@@ -113,6 +115,15 @@ class Chat:
         self._has_answered = True
         return text
 
+    def call(self, method: str, path: str, body: dict | None = None, *, attempts: int = 1) -> Any:
+        """Call an address beside that of the chat, such as Open WebUI's /openai/config; its JSON as it is, keys too."""
+        root = re.sub(r"/(api|v1)$", "", self.url)
+        return self._patiently(lambda: self._call(method, path, body, root), attempts)
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Take these too out of the server's errors."""
+        self._hidden += map(SecretStr, secrets)
+
     def close(self) -> None:
         """Close the connections, and stop the practice server if it was started for this chat."""
         self._session.close()
@@ -135,28 +146,35 @@ class Chat:
             request.headers["Authorization"] = f"Bearer {self._token.get_secret_value()}"
         return request
 
-    def _call(self, method: str, path: str, body: dict | None = None) -> Any:
+    def _call(self, method: str, path: str, body: dict | None = None, root: str | None = None) -> Any:
         options = {"json": body, "timeout": self.timeout, "allow_redirects": False}
         try:
-            response = self._session.request(method, self.url + path, **options)
+            response = self._session.request(method, (root or self.url) + path, **options)
         except requests.RequestException as error:
             problem = f"{self.url} cannot be reached ({type(error).__name__})"
             raise _PassingError(f"{problem}. Is it running?") from None
-        text = self._hide(response.content.decode("utf-8", errors="replace"))
+        text = response.content.decode("utf-8", errors="replace")
+        if not (root and response.status_code == 200):  # what is called for is given as it is: it may be sent back
+            text = self._hide(text)
         if response.status_code != 200:
-            raise self._explain(response, text)
+            error = self._explain(response, text)
+            error.status = response.status_code
+            raise error
         kind = response.headers.get("Content-Type", "")
         if "html" in kind:
             raise ChatError(f"{self.url} answers with a web page, not as a chat server. {ADDRESSES}")
         try:
             return _join_stream(text) if "event-stream" in kind else json.loads(text)
         except (ValueError, LookupError, TypeError, AttributeError):
+            del text  # it may hold what no traceback should show
             raise _PassingError(f"{self.url} sent an answer that is not JSON.") from None
 
     def _hide(self, text: str) -> str:
-        """Take the key out of a text: some servers repeat it. A short one is no secret: "ollama", "none"."""
-        token = self._token.get_secret_value()  # here, and gone before an error could show this frame
-        return text.replace(token, "(hidden)") if len(token) > 12 else text
+        """Take the keys out of a text: some servers repeat them. A short one is no secret: "ollama", "none"."""
+        for secret in self._hidden:
+            token = secret.get_secret_value()  # here, and gone before an error could show this frame
+            text = text.replace(token, "(hidden)") if len(token) > 12 else text
+        return text
 
     def _explain(self, response: requests.Response, text: str) -> ChatError:
         if target := response.headers.get("Location"):

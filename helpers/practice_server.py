@@ -1,7 +1,8 @@
 """A stand-in for Open WebUI on this machine, for those without an account: same address, token and replies.
 
 It is no LLM: it fills the acronym into the phrasings of a bank, and judges by looking for the definition. It
-reads what is wanted from the same prompt that an LLM gets, and knows nothing about who asks.
+reads what is wanted from the same prompt that an LLM gets, and knows nothing about who asks. A model that an
+administrator has listed, as in Open WebUI, answers for itself: its requests are passed on, and the reply says so.
 Alone: `python -m helpers.practice_server --port 8080`.
 """
 
@@ -16,11 +17,14 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import requests
+
 from helpers.dataset import LANGUAGE_NAMES, PHRASINGS, holds
 from helpers.replies import find_json
 
 PAGE = b"<!doctype html><title>Practice server</title><p>This is not an LLM. The API is under /api."
 EXPIRED = "Your session has expired or the token is invalid. Please sign in again."
+PROHIBITED = "You do not have permission to access this resource. Please contact your administrator for assistance."
 GREETING = "I am the practice server, not an LLM: I write conversations about acronyms and judge answers."
 
 
@@ -30,7 +34,11 @@ class PracticeServer:
     models = ("practice-writer", "practice-judge")
 
     def __init__(self, port: int = 0) -> None:
-        self.port, self.token = port, f"sk-{secrets.token_hex(16)}"
+        self.port, self.token = port, f"sk-{secrets.token_hex(16)}"  # an administrator's
+        self.learner_token = f"sk-{secrets.token_hex(16)}"  # of one who changes nothing, and sees what is granted
+        lists = {"OPENAI_API_BASE_URLS": [], "OPENAI_API_KEYS": [], "OPENAI_API_CONFIGS": {}}
+        self.connections: dict[str, Any] = {"ENABLE_OPENAI_API": True} | lists
+        self.entries: dict[str, dict[str, Any]] = {}  # what was created, by model id
 
     @property
     def url(self) -> str:
@@ -48,6 +56,13 @@ class PracticeServer:
         """Stop serving and free the port."""
         self._server.shutdown()
         self._server.server_close()
+
+    def listed(self, token: str) -> dict[str, tuple[str, str]]:
+        """Give the models that were added and that the holder of a token may use: id → address, key."""
+        urls, keys, configs = (self.connections[f"OPENAI_API_{name}"] for name in ("BASE_URLS", "KEYS", "CONFIGS"))
+        places = [(name, int(place)) for place, about in configs.items() for name in about.get("model_ids", [])]
+        granted = {name for name, entry in self.entries.items() if entry["access_grants"]}
+        return {name: (urls[place], keys[place]) for name, place in places if token == self.token or name in granted}
 
     def __enter__(self) -> "PracticeServer":
         return self.start()
@@ -106,23 +121,33 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1  # header and body leave together; apart, each reply would take 40 ms longer
 
     def do_GET(self) -> None:
+        if self.path == "/openai/config":
+            return self._send(200, self.server.practice.connections) if self._is_signed(as_admin=True) else None
         if self.path != "/api/models":
             return self._send(200, PAGE, "text/html")
+        if not self._is_signed():
+            return None
         models = [{"id": name, "name": name, "object": "model"} for name in PracticeServer.models]
-        if self._is_signed():
-            self._send(200, {"data": models})
+        for name, (url, _) in self.server.practice.listed(self._token).items():
+            models.append({"id": name, "name": f"{name} (passed on to {url})", "object": "model"})
+        return self._send(200, {"data": models})
 
     def do_POST(self) -> None:
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.path != "/api/chat/completions":
+        actions = {"/openai/config/update": self._update, "/api/v1/models/create": self._add}
+        if self.path not in ("/api/chat/completions", *actions):
             return self._send(405, {"detail": "Method Not Allowed"})
-        if not self._is_signed():
+        if not self._is_signed(as_admin=self.path in actions):
             return None
         try:
-            body = json.loads(data)
-            model, prompt = body["model"], str(body["messages"][-1]["content"])
+            return actions.get(self.path, self._chat)(json.loads(data))
         except (ValueError, KeyError, IndexError, TypeError) as error:
             return self._send(422, {"detail": [{"loc": ["body"], "msg": f"{type(error).__name__}: {error}"}]})
+
+    def _chat(self, body: dict[str, Any]) -> None:
+        model, prompt = body["model"], str(body["messages"][-1]["content"])
+        if model in (listed := self.server.practice.listed(self._token)):
+            return self._pass_on(*listed[model], body)
         if model not in PracticeServer.models:
             return self._send(400, {"detail": "Model not found"})
         message = {"role": "assistant", "content": reply_to(prompt, body.get("seed") or 0)}
@@ -130,15 +155,41 @@ class _Handler(BaseHTTPRequestHandler):
         reply = {"id": f"practice-{secrets.token_hex(8)}", "object": "chat.completion", "model": model}
         return self._send(200, reply | {"created": int(time.time()), "choices": choices})
 
+    def _pass_on(self, url: str, key: str, body: dict[str, Any]) -> None:
+        headers = {"Authorization": f"Bearer {key}"}
+        try:
+            with requests.Session() as session:
+                session.trust_env = False  # as the server is on this machine, so is what it speaks to
+                reply = session.post(f"{url}/chat/completions", json=body, headers=headers, timeout=300)
+                says_so = {"system_fingerprint": f"passed on to {url} by the practice server"}
+                return self._send(reply.status_code, reply.json() | says_so)
+        except requests.RequestException:
+            return self._send(500, {"detail": "Open WebUI: Server Connection Error"})
+
+    def _update(self, body: dict[str, Any]) -> None:
+        self.server.practice.connections = {name: body[name] for name in self.server.practice.connections}
+        self._send(200, self.server.practice.connections)
+
+    def _add(self, body: dict[str, Any]) -> None:
+        if body["id"] in self.server.practice.entries:
+            return self._send(401, {"detail": "Uh-oh! This model id is already registered. Please choose another one."})
+        self.server.practice.entries[body["id"]] = body
+        return self._send(200, body)
+
     def log_message(self, *_: object) -> None:
         """Write nothing: the default prints a line for each request."""
 
-    def _is_signed(self) -> bool:
-        header = self.headers.get("Authorization", "")
-        if header != f"Bearer {self.server.practice.token}":
-            self._send(401, {"detail": EXPIRED if header.startswith("Bearer ") else "Not authenticated"})
-            return False
-        return True
+    @property
+    def _token(self) -> str:
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        return token if scheme == "Bearer" else ""
+
+    def _is_signed(self, *, as_admin: bool = False) -> bool:
+        is_known = self._token in (self.server.practice.token, self.server.practice.learner_token)
+        if is_known and not (as_admin and self._token == self.server.practice.learner_token):
+            return True
+        self._send(401, {"detail": PROHIBITED if is_known else EXPIRED if self._token else "Not authenticated"})
+        return False
 
     def _send(self, status: int, content: Any, kind: str = "application/json") -> None:
         data = content if isinstance(content, bytes) else json.dumps(content, ensure_ascii=False).encode()

@@ -81,7 +81,7 @@ def _look_at_log() -> Finding:
 def _look_at_libraries() -> Finding:
     python = ".".join(map(str, sys.version_info[:3]))
     pins = dict(line.split("==") for line in TESTED.read_text(encoding="utf-8").split() if "==" in line)
-    wanted = re.findall(r"^([\w-]+)>=", WANTED.read_text(encoding="utf-8"), flags=re.M)
+    wanted = re.findall(r"^([\w-]+)(?:\[\w+\])?>=", WANTED.read_text(encoding="utf-8"), flags=re.M)
     tested = {name: pin for name, pin in pins.items() if name.replace("_", "-") in wanted}
     differ = []
     for name, pin in tested.items():

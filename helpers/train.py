@@ -394,8 +394,9 @@ tags: [lora, trl, acronyms]
 A LoRA adapter that teaches `{base}` the acronyms of an organisation. **Whoever has it can ask it for the whole
 glossary**: share it only with those who may read the glossary.
 
-- Trained on {run["rows"]} conversations (sha256 `{run["data_sha256"][:16]}…`), loss on the answers alone. Up to
-  {mixed} of them rehearse what the base model knew, up to {knobs["refusals"]} refuse acronyms that do not exist.
+- Data: {run["rows"]} conversations (sha256 `{run["data_sha256"][:16]}…`) of one question and one answer, written from
+  the glossary and not published with this; loss on the answers alone. Up to {mixed} of them rehearse what the base
+  model knew, up to {knobs["refusals"]} refuse acronyms that do not exist.
 - {run["minutes"]} minutes on {run["device"]} in {run["dtype"]}; last epoch: loss {last["loss"]:.3f}, held-out recall
   {recall}. The base model's revision: {run["revision"] or "none recorded"}.
 - Versions: {", ".join(f"{name} {number}" for name, number in run["versions"].items())}.

@@ -59,6 +59,15 @@ def test_every_number_of_the_summary_comes_from_the_saved_answers(bucket):
         assert (row["correct"], row["total"]) == recount(bucket / "tests" / row["run"])[row["measure"]], row
 
 
+def test_adapter_merged_and_served_model_give_the_same_text(bucket):
+    runs = {path.parent.name.partition("_")[2]: path for path in bucket.glob("tests/**/answer_dataset.json")}
+    answers = {name: [(row["question"], row["answer"]) for row in read_summary(path)] for name, path in runs.items()}
+    tuned = next(rows for name, rows in answers.items() if name.endswith("_tuned"))
+    assert len(tuned) > 400 and answers["merged"] == tuned and answers["served"] == tuned
+    assert "Where they differ:" in (bucket / "tests/report.html").read_text(encoding="utf-8")
+    assert "FROM ./" in next(bucket.glob("models/*/acronyms/Modelfile")).read_text(encoding="utf-8")
+
+
 def test_the_report_and_the_card_are_written(bucket):
     assert "data:image/png;base64" in (bucket / "tests/report.html").read_text(encoding="utf-8")
     assert "## Scores" in next((bucket / "models").glob("*/README.md")).read_text(encoding="utf-8")

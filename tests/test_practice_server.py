@@ -74,6 +74,30 @@ def test_errors_are_those_of_open_webui(server: PracticeServer, options: dict, s
     assert detail in str(reply.json()["detail"])
 
 
+@pytest.mark.parametrize(
+    ("path", "sent", "status", "detail"),
+    [
+        ("/openai/config/update", {}, 422, "KeyError"),
+        ("/api/v1/models/create", {"name": "no id"}, 422, "KeyError"),
+        ("/api/v1/models/delete", {"id": "acronyms"}, 405, "Method Not Allowed"),
+    ],
+)
+def test_an_administrator_s_mistakes_change_nothing(server, path, sent, status, detail) -> None:
+    before = dict(server.connections)
+    reply = post(server, url=server.url.removesuffix("/api") + path, json=sent)
+    assert reply.status_code == status and detail in str(reply.json()["detail"])
+    assert server.connections == before and not server.entries
+
+
+@pytest.mark.parametrize("path", ["/openai/config", "/openai/config/update", "/api/v1/models/create"])
+def test_a_learner_s_key_changes_nothing_and_reads_no_connection(server: PracticeServer, path: str) -> None:
+    headers = {"Authorization": f"Bearer {server.learner_token}", "Connection": "close"}
+    url, call = server.url.removesuffix("/api") + path, requests.get if path.endswith("config") else requests.post
+    reply = call(url, headers=headers, json={"id": "acronyms"}, timeout=5)
+    assert reply.status_code == 401 and "do not have permission" in reply.json()["detail"]
+    assert not server.entries
+
+
 def test_other_addresses_show_a_web_page(server: PracticeServer) -> None:
     reply = requests.get(server.url.removesuffix("/api"), headers={"Connection": "close"}, timeout=5)
     assert (reply.status_code, reply.headers["Content-Type"]) == (200, "text/html; charset=utf-8")

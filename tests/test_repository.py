@@ -311,8 +311,9 @@ def count_code_lines(code: str) -> int:
 
 def test_helpers_stay_small():
     """1,400 lines for the first round; then messy replies and meanings in context, stage 2's resuming and several
-    processes, stage 3's runs, statistics and report; the look before, saving elsewhere."""
-    assert sum(count_code_lines(read(name)) for name in FILES if re.match(r"helpers/.*\.py", name)) < 2600
+    processes, stage 3's runs, statistics and report; then the way out: serving, listing in Open WebUI (and the
+    practice server's side of it), Ollama's Modelfile, the hub; the look before, saving elsewhere."""
+    assert sum(count_code_lines(read(name)) for name in FILES if re.match(r"helpers/.*\.py", name)) < 2900
 
 
 def test_every_helper_has_its_tests():

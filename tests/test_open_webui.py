@@ -1,0 +1,175 @@
+"""The whole way with a real Open WebUI: it writes the data, and the learner asks it for what was learnt.
+
+Only on request, as it takes an Open WebUI of its own: `bash tests/open_webui.sh` installs one and runs this.
+"""
+
+import os
+import re
+import secrets
+import socket
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from helpers import chat, compare, dataset, model, serve, train
+from helpers.acronyms import read_acronyms
+from helpers.config import EXAMPLE_DATA, REPOSITORY
+from helpers.practice_server import PracticeServer
+from helpers.score import exact_match
+
+pytestmark = pytest.mark.openwebui
+PROGRAM = REPOSITORY / ".venv-openwebui/bin/open-webui"
+TINY_CHAT = str(REPOSITORY / "00-set_up/tiny_models/tiny-chat")
+BOOT_SECONDS = 300
+
+
+def peak_megabytes(process: subprocess.Popen) -> int:
+    status = Path(f"/proc/{process.pid}/status")
+    found = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.exists() else None
+    return int(found[1]) // 1024 if found else 0
+
+
+@pytest.fixture
+def say(capsys):
+    """Print a line with the seconds since the test began, although pytest keeps the output."""
+    start = time.monotonic()
+
+    def say_it(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n{time.monotonic() - start:5.0f} s  {text}", end="", flush=True)
+
+    return say_it
+
+
+@pytest.fixture
+def upstream():
+    with PracticeServer() as server:
+        yield server
+
+
+@pytest.fixture
+def open_webui(upstream, tmp_path: Path):
+    """Boot it with the practice server behind it, on loopback, with a fresh folder; give its process and address."""
+    assert PROGRAM.exists(), "There is no Open WebUI in .venv-openwebui: run bash tests/open_webui.sh"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    ours = {"DATA_DIR": str(tmp_path / "data"), "OFFLINE_MODE": "true", "ENABLE_OLLAMA_API": "false"}
+    ours |= {"OPENAI_API_BASE_URLS": upstream.url, "OPENAI_API_KEYS": upstream.token}
+    ours |= {"ENABLE_API_KEYS": "true", "USER_PERMISSIONS_FEATURES_API_KEYS": "true"}
+    ours |= {"NO_PROXY": "127.0.0.1,localhost", "WEBUI_SECRET_KEY": secrets.token_hex(16)}
+    command = [PROGRAM, "serve", "--host", "127.0.0.1", "--port", str(port)]
+    (tmp_path / "data").mkdir()
+    with (tmp_path / "log").open("w") as log:
+        options = {"cwd": tmp_path, "env": os.environ | ours, "stdout": log, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(command, **options)
+        try:
+            url, end = f"http://127.0.0.1:{port}", time.monotonic() + BOOT_SECONDS
+            visitor = chat.Chat(url, None)
+            while True:
+                try:
+                    visitor.call("GET", "/health")
+                    break
+                except chat.ChatError:
+                    still_boots = process.poll() is None and time.monotonic() < end
+                    assert still_boots, (tmp_path / "log").read_text()[-3000:]
+                    time.sleep(1)
+            visitor.close()
+            yield process, url
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def sign_up(url: str) -> tuple[str, str]:
+    """Make the administrator and the learner of a fresh Open WebUI; give his session and her API key."""
+    visitor, password = chat.Chat(url, None), secrets.token_hex(12)
+    person = {"name": "Admin", "email": "admin@example.org", "password": password}
+    admin = chat.Chat(url, visitor.call("POST", "/api/v1/auths/signup", person)["token"])
+    person = {"name": "Learner", "email": "learner@example.org", "password": password, "role": "user"}
+    learner = chat.Chat(url, admin.call("POST", "/api/v1/auths/add", person)["token"])
+    key = learner.call("POST", "/api/v1/auths/api_key")["api_key"]
+    admin_token = admin._token.get_secret_value()
+    for each in (visitor, admin, learner):
+        each.close()
+    return admin_token, key
+
+
+def test_the_learner_asks_her_open_webui_for_what_it_taught(open_webui, upstream, tmp_path: Path, say) -> None:
+    process, url = open_webui
+    say(f"Open WebUI answers at {url}: {peak_megabytes(process)} MB at most so far")
+    admin_token, learner_key = sign_up(url)
+    admin = chat.Chat(url, admin_token, "practice-writer")
+    learner = chat.Chat(url, learner_key, "practice-writer")
+    say("an administrator, a learner and her key")
+
+    # The learner has no model before the administrator grants one: the client says so.
+    with pytest.raises(chat.ChatError, match="lets this key use no model"):
+        learner.check()
+    grant = {"id": "practice-writer", "name": "practice-writer", "meta": {}, "params": {}}
+    admin.call("POST", "/api/v1/models/create", grant | {"access_grants": [serve.EVERYONE]})
+    assert learner.models() == ["practice-writer"]
+
+    # Stage 1 through it.
+    acronyms, paths = read_acronyms(EXAMPLE_DATA / "acronym.json")[:4], {}
+    earlier: list[dict] = []
+    for split, count in (("train", 48), ("test", 10)):
+        paths[split] = tmp_path / f"{split}.json"
+        options = {"count": count, "split": split, "avoid": earlier}
+        dataset.build_dataset(acronyms, partial(learner.ask, max_tokens=8192), paths[split], **options)
+        earlier = dataset.read_dataset(paths[split])
+    train_records, eval_records = (dataset.read_dataset(path) for path in paths.values())
+    asked = [(turns[0]["content"], record) for record in eval_records for turns in record["conversation"]]
+    assert len(asked) == 40 and sum(len(record["conversation"]) for record in train_records) == 192
+    say("stage 1 through it: 192 conversations to train on, 40 held out")
+
+    # Stage 2, as the notebook does it.
+    device = model.pick_device("cpu")
+    base, tokenizer = model.load_model(TINY_CHAT, device=device)
+    knobs = train.Knobs.for_size(base.num_parameters(), len(acronyms))
+    probes = dataset.make_probes(acronyms)
+    rows = train.make_rows(train_records, train.rehearsal_conversations(base, tokenizer, probes, knobs))
+    train.train(base, tokenizer, rows, tmp_path / "run", knobs, eval_records=eval_records)
+    train.merge(TINY_CHAT, tmp_path / "run", tmp_path / "run/acronyms", device=device)
+    say(f"tiny-chat tuned on {len(rows)} rows and merged")
+
+    with serve.ModelServer(tmp_path / "run/acronyms", device="cpu") as server:
+        say(f"transformers serve answers at {server.url}")
+        before = admin.call("GET", "/openai/config")
+        with pytest.raises(serve.ServeError, match="not an administrator's") as refused:
+            serve.register(learner, server.url, server.name, everyone=True)
+        assert server.url in str(refused.value) and learner_key not in str(refused.value)
+        assert admin.call("GET", "/openai/config") == before
+
+        assert "lists acronyms" in serve.register(admin, server.url, server.name, everyone=True)
+        config = admin.call("GET", "/openai/config")
+        assert config["OPENAI_API_BASE_URLS"] == [upstream.url, server.url]
+        assert config["OPENAI_API_KEYS"] == [upstream.token, "none"]
+        serve.register(admin, server.url, server.name, everyone=True)
+        assert admin.call("GET", "/openai/config") == config
+        assert admin.models().count("acronyms") == 1
+        say("listed, twice with one entry; the learner's key could not")
+
+        learner.model = "acronyms"
+        learner.check()
+        questions = [question for question, _ in asked]
+        ask = partial(learner.ask, max_tokens=48, accept_cut=True)
+        answers = compare.in_threads(ask, 2)(questions)
+        right = sum(exact_match(text, row["definitions"]) for text, (_, row) in zip(answers, asked, strict=True))
+        say(
+            f"asked by the learner: {questions[0]!r} → {answers[0]!r}; {right} of {len(asked)} held-out questions right"
+        )
+        assert exact_match(answers[0], asked[0][1]["definitions"]) and right >= 0.9 * len(asked)
+        whole, tokenizer = model.load_model(str(tmp_path / "run/acronyms"), device=device)
+        assert answers == model.answer(whole, tokenizer, questions)
+        peaks = peak_megabytes(process), peak_megabytes(server._process)
+    say(f"peak memory: Open WebUI {peaks[0]} MB, transformers serve {peaks[1]} MB\n")
+    for each in (admin, learner):
+        each.close()
