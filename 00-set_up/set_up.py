@@ -55,6 +55,7 @@ def main(arguments=None):
     parser.add_argument("--torch", choices=("cpu", "cuda"), help="for another machine than this one, as in an image")
     given = parser.parse_args(arguments)
     use_a_fitting_python()
+    sys.stdout.reconfigure(errors="replace")  # a Windows console may lack a letter
     LOG.write_text("", encoding="utf-8")
     try:
         name = given.platform or read_stamp().get("platform", "local")
@@ -282,8 +283,8 @@ def run(*command):
     if sys.stdout.isatty():  # where pip draws its bars
         subprocess.run(command, check=True, **options)
         return
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "universal_newlines": True}
-    with subprocess.Popen(command, **pipe, **options) as process:
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
+    with subprocess.Popen(command, env={**os.environ, "PIP_PROGRESS_BAR": "off"}, **pipe, **options) as process:
         for line in process.stdout:
             say(line.rstrip())
     if process.returncode:
