@@ -49,17 +49,17 @@ from helpers.config import EXAMPLE_DATA, REPOSITORY
 from helpers.practice_server import PracticeServer
 
 MARKS = ("<!-- benchmarks/stages.py: begin -->", "<!-- benchmarks/stages.py: end -->")
-ROUND = ("original", "ours", "bound")  # seconds, of each round
-COLUMNS = ("", "the original's way", "ours", "original ÷ ours", "bound", "ours ÷ bound")
+ROUND = ("original", "ours", "bound")
+Round = tuple[float, float, float]  # the seconds of each
+COLUMNS = ("stage, and what is done", "the original's way", "ours", "original ÷ ours", "bound", "ours ÷ bound")
 AT_ONCE = 4  # requests in flight, the helpers' default
-TOKENS = 48  # longest answer
 _RATIO = re.compile(r"([\d.]+) \(([\d.]+) – ([\d.]+)\)")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="times that each is measured, in turn")
-    parser.add_argument("--delay", type=float, default=0.5, help="seconds that a reply of the server takes")
+    parser.add_argument("--delay", type=float, default=0.25, help="seconds that a reply of the server takes")
     parser.add_argument("--small", action="store_true", help="little of everything, to try the command")
     parser.add_argument("--check", action="store_true", help="compare with the page's table instead of writing it")
     parser.add_argument("--page", type=Path, help="where the table stands; README.md, or with --small nowhere")
@@ -71,7 +71,7 @@ def main() -> None:
     for work, take in works(given.small, given.delay):
         measured[work] = pd.DataFrame([take() for _ in range(given.rounds)], columns=ROUND)
         print(work, measured[work].round(3).to_dict("list"), flush=True)
-    text = "\n".join([*table(measured), "", note(given.rounds, given.delay)])
+    text = "\n".join(["", *table(measured), "", note(given.rounds, given.delay), ""])
     print(f"\n{text}")
     if given.check:
         check(page.read_text(encoding="utf-8"), text)
@@ -79,7 +79,7 @@ def main() -> None:
         write(page, text)
 
 
-def works(small: bool, delay: float) -> Iterator[tuple[str, Callable[[], tuple[float, float, float]]]]:
+def works(small: bool, delay: float) -> Iterator[tuple[str, Callable[[], Round]]]:
     """What is measured: its name for the table, and a function that measures a round of it."""
     acronyms = read_acronyms(Path(__file__).with_name("new_acronyms.json"))[: 4 if small else 24]
     yield f"1, {len(acronyms)} acronyms, {AT_ONCE} requests at once", lambda: conversations(acronyms, delay)
@@ -90,9 +90,9 @@ def works(small: bool, delay: float) -> Iterator[tuple[str, Callable[[], tuple[f
     shape, few = ("small", rows[:4]) if small else ("SmolLM2-135M", rows[:16])
     yield f"2, {shape}'s shape, {len(few)} rows", training(lambda: random_model(shape), few, width)
     questions = exam_questions(8 if small else 64)
-    yield f"3, tiny-chat, {len(questions)} answers", answering(load_tiny_chat, questions, width)
+    yield f"3, tiny-chat, {len(questions)} answers", answering(load_tiny_chat, questions, 48, width)
     few = questions[:2] if small else questions[:8]
-    yield f"3, {shape}'s shape, {len(few)} answers", answering(lambda: random_model(shape), few, width)
+    yield f"3, {shape}'s shape, {len(few)} answers", answering(lambda: random_model(shape), few, 16, width)
     labelled = compare.read_summary(EXAMPLE_DATA / "labelled_answers.json")[: len(acronyms)]
     yield f"3, {len(labelled)} verdicts, {AT_ONCE} requests at once", lambda: judging(labelled, delay)
 
@@ -100,7 +100,7 @@ def works(small: bool, delay: float) -> Iterator[tuple[str, Callable[[], tuple[f
 # --- waiting for a server ------------------------------------------------------------------------------------------
 
 
-def conversations(acronyms: list, delay: float) -> tuple[float, float, float]:
+def conversations(acronyms: list, delay: float) -> Round:
     """The original asks for one acronym after the other and takes what comes."""
     prompts = [dataset.conversation_prompt(a, 16, intents=dataset.TRAIN_INTENTS) for a in acronyms]
 
@@ -112,14 +112,14 @@ def conversations(acronyms: list, delay: float) -> tuple[float, float, float]:
     return waiting(prompts, dataset.parse_conversations, ours, delay)
 
 
-def judging(rows: list[dict], delay: float) -> tuple[float, float, float]:
+def judging(rows: list[dict], delay: float) -> Round:
     """The original has one answer judged after the other."""
     rows = [row | {"definition": " | ".join(row["definitions"])} for row in rows]
     prompts = [score.judge_prompt(row["question"], row["answer"], row["definition"]) for row in rows]
     return waiting(prompts, score.parse_verdict, lambda ask: score.judge(ask, rows, workers=AT_ONCE), delay)
 
 
-def waiting(prompts: list[str], parse: Callable, ours: Callable, delay: float) -> tuple[float, float, float]:
+def waiting(prompts: list[str], parse: Callable, ours: Callable, delay: float) -> Round:
     """The bound: each prompt sent once, as many at once as allowed, and nothing but the server's delay."""
     with PracticeServer(delay=delay) as server:
         llm = chat.Chat(server.url, server.token, server.models[0])
@@ -139,7 +139,7 @@ def waiting(prompts: list[str], parse: Callable, ours: Callable, delay: float) -
 # --- computing -----------------------------------------------------------------------------------------------------
 
 
-def training(load: Callable, rows: list[dict], width: int) -> Callable[[], tuple[float, float, float]]:
+def training(load: Callable, rows: list[dict], width: int) -> Callable[[], Round]:
     """The original trains with batch 1, all rows padded to one length, the prompt learnt too.
 
     The bound: the products of matrices that the rows need one by one, without padding, at this core's best rate.
@@ -151,7 +151,7 @@ def training(load: Callable, rows: list[dict], width: int) -> Callable[[], tuple
         time_bare(load()[0], data, replace(knobs, batch_size=1), bf16=False, flat=False)
     steps, products = math.ceil(len(rows) / knobs.batch_size), counter.get_total_flops()
 
-    def measure() -> tuple[float, float, float]:
+    def measure() -> Round:
         with tempfile.TemporaryDirectory() as folder:
             timer = Timer()
             original_trainer(*load(), rows, knobs, folder, timer).train()
@@ -166,17 +166,17 @@ def training(load: Callable, rows: list[dict], width: int) -> Callable[[], tuple
     return measure
 
 
-def answering(load: Callable, questions: list[str], width: int) -> Callable[[], tuple[float, float, float]]:
+def answering(load: Callable, questions: list[str], tokens: int, width: int) -> Callable[[], Round]:
     """The original samples the answers, one question after the other.
 
     The bound, the longer of two: the products of matrices that the answers need one by one, without padding, at
     this core's best rate; the weights read once for each token that a batch writes, at its best rate of reading.
     """
     language_model, tokenizer = load()
-    original = one_by_one(language_model, tokenizer, TOKENS, sample=True)
+    original = one_by_one(language_model, tokenizer, tokens, sample=True)
 
     def ours(batch_size: int) -> None:
-        model.answer(language_model, tokenizer, questions, max_new_tokens=TOKENS, batch_size=batch_size)
+        model.answer(language_model, tokenizer, questions, max_new_tokens=tokens, batch_size=batch_size)
 
     passes = []
     with FlopCounterMode(display=False) as counter:
@@ -186,7 +186,7 @@ def answering(load: Callable, questions: list[str], width: int) -> Callable[[], 
     hook.remove()
     count, products = language_model.num_parameters() * len(passes), counter.get_total_flops()
 
-    def measure() -> tuple[float, float, float]:
+    def measure() -> Round:
         torch.manual_seed(0)
         started = clock()
         original(questions)
@@ -242,13 +242,13 @@ def processor() -> str:
     return found[1] if found else platform.machine()
 
 
-def write(page: Path, text: str) -> None:
+def write(page: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
     """Put the table between the two marks of a page, and touch nothing else."""
-    before, between, after = page.read_text(encoding="utf-8").partition(MARKS[0])
-    _, end, after = after.partition(MARKS[1])
+    before, between, after = page.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = after.partition(marks[1])
     if not between or not end:
-        raise SystemExit(f"{page} has no place for the table: it needs the lines {' and '.join(MARKS)}.")
-    page.write_text(f"{before}{MARKS[0]}\n{text}\n{MARKS[1]}{after}", encoding="utf-8")
+        raise SystemExit(f"{page} has no place for the table: it needs the lines {' and '.join(marks)}.")
+    page.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}", encoding="utf-8")
 
 
 def check(page: str, text: str) -> None:
