@@ -1,6 +1,7 @@
 """All three stages beside the original tutorial's way of doing them, and beside what the machine allows.
 
-    python benchmarks/stages.py            measures, prints the table, and writes it into README.md
+    python benchmarks/stages.py            measures, adds the rounds to those of stages.json on the same processor, and
+                                           writes the table of all of them into README.md
     python benchmarks/stages.py --check    measures again, and says whether each ratio lies in the spread that README.md
                                            states; writes nothing
 
@@ -11,6 +12,7 @@ The LLM is the practice server, a stand-in, with a known delay: what is measured
 """
 
 import argparse
+import json
 import math
 import platform
 import random
@@ -63,20 +65,28 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="little of everything, to try the command")
     parser.add_argument("--check", action="store_true", help="compare with the page's table instead of writing it")
     parser.add_argument("--page", type=Path, help="where the table stands; README.md, or with --small nowhere")
+    parser.add_argument("--runs", type=Path, help="where the rounds are kept; stages.json, or with --small nowhere")
     given = parser.parse_args()
     page = given.page or (None if given.small else REPOSITORY / "README.md")
+    runs = given.runs or (None if given.small else Path(__file__).with_name("stages.json"))
     warnings.filterwarnings("ignore", category=FutureWarning)  # PEFT's old name for checkpointing: not ours to mend
     torch.set_num_threads(1)
-    measured = {}
+    run = {"processor": processor(), "delay": given.delay, "works": {}}
     for work, take in works(given.small, given.delay):
-        measured[work] = pd.DataFrame([take() for _ in range(given.rounds)], columns=ROUND)
-        print(work, measured[work].round(3).to_dict("list"), flush=True)
-    text = "\n".join(["", *table(measured), "", note(given.rounds, given.delay), ""])
+        run["works"][work] = [[round(seconds, 4) for seconds in take()] for _ in range(given.rounds)]
+        print(work, run["works"][work], flush=True)
+    text = report([run])
     print(f"\n{text}")
     if given.check:
         check(page.read_text(encoding="utf-8"), text)
-    elif page:
-        write(page, text)
+        return
+    together = [run]
+    if runs:
+        kept = json.loads(runs.read_text(encoding="utf-8")) if runs.exists() else []
+        together = [*(other for other in kept if alike(other, run)), run]
+        runs.write_text("[\n" + ",\n".join(map(json.dumps, [*kept, run])) + "\n]\n", encoding="utf-8")
+    if page:
+        write(page, report(together))
 
 
 def works(small: bool, delay: float) -> Iterator[tuple[str, Callable[[], Round]]]:
@@ -216,6 +226,26 @@ def reading(count: int) -> float:
 # --- the table -----------------------------------------------------------------------------------------------------
 
 
+def alike(run: dict, other: dict) -> bool:
+    """Whether two runs measured the same: processor, delay and works."""
+    return all(list(run[key]) == list(other[key]) if key == "works" else run[key] == other[key] for key in other)
+
+
+def report(runs: list[dict]) -> str:
+    """The table of all rounds of some runs that are alike, and what it was measured on."""
+    measured = {
+        work: pd.DataFrame([seconds for run in runs for seconds in run["works"][work]], columns=ROUND)
+        for work in runs[0]["works"]
+    }
+    rounds = len(measured[min(measured)])
+    note = (
+        f"*One core of a shared {runs[0]['processor']}; median of {rounds} rounds ({len(runs)} run(s) of the command),"
+        " least – most of the ratios in brackets. The LLM is the practice server, a stand-in, with"
+        f" {runs[0]['delay']} s for each reply; tiny-chat is a stand-in too, the other model has random weights.*"
+    )
+    return "\n".join(["", *table(measured), "", note, ""])
+
+
 def table(measured: dict[str, pd.DataFrame]) -> list[str]:
     """The lines of a Markdown table: medians of the seconds, and the ratios of each round with their spread."""
     lines = [COLUMNS, ["---", *["--:"] * (len(COLUMNS) - 1)]]
@@ -224,15 +254,6 @@ def table(measured: dict[str, pd.DataFrame]) -> list[str]:
         faster, above = seconds.original / seconds.ours, seconds.ours / seconds.bound
         lines.append([work, original, ours, spread(faster, ".2f"), bound, spread(above, ".2f")])
     return [f"| {' | '.join(line)} |" for line in lines]
-
-
-def note(rounds: int, delay: float) -> str:
-    """What the table was measured on, and what its numbers are."""
-    return (
-        f"*One core of a shared {processor()}; median of {rounds} rounds, least – most of the ratios in brackets. The"
-        f" LLM is the practice server, a stand-in, with {delay} s for each reply; tiny-chat is a stand-in too, and"
-        " the other model has random weights.*"
-    )
 
 
 def processor() -> str:

@@ -1,5 +1,6 @@
 """The benchmarks of the stages and of growth compute what they say, and their pages show their tables."""
 
+import json
 import math
 import re
 import sys
@@ -63,6 +64,18 @@ def test_ratios_are_those_of_the_rounds(stages):
     rounds = pd.DataFrame([(2.0, 1.0, 0.5), (4.0, 1.0, 0.25), (6.0, 2.0, 0.5)], columns=stages.ROUND)
     *_, line = stages.table({"work": rounds})
     assert line == "| work | 4 s | 1 s | 3.00 (2.00 – 4.00) | 0.5 s | 4.00 (2.00 – 4.00) |"
+
+
+def test_the_rounds_of_runs_that_are_alike_are_put_together(stages, monkeypatch, tmp_path):
+    page, runs = tmp_path / "page.md", tmp_path / "runs.json"
+    page.write_text("\n".join(stages.MARKS), encoding="utf-8")
+    rounds = iter([(2.0, 1.0, 1.0), (3.0, 1.0, 1.0), (9.0, 1.0, 1.0), (4.0, 1.0, 0.5)])
+    monkeypatch.setattr(stages, "works", lambda *_: [("work", lambda: next(rounds))])
+    for delay in ("1", "1", "2", "1"):  # the third is not like the others
+        run(stages, monkeypatch, "--small", "--rounds", "1", "--delay", delay, "--page", str(page), "--runs", str(runs))
+    text = page.read_text(encoding="utf-8")
+    assert "| 3.00 (2.00 – 4.00) |" in text and "median of 3 rounds (3 run(s)" in text and "1.00 (1.00 – 2.00)" in text
+    assert len(json.loads(runs.read_text())) == 4
 
 
 def test_waiting_is_measured_against_the_delay_over_the_requests_at_once(stages):
