@@ -93,16 +93,16 @@ def works(small: bool, delay: float) -> Iterator[tuple[str, Callable[[], Round]]
     """What is measured: its name for the table, and a function that measures a round of it."""
     acronyms = read_acronyms(Path(__file__).with_name("new_acronyms.json"))[: 4 if small else 24]
     yield f"1, {len(acronyms)} acronyms, {AT_ONCE} requests at once", lambda: conversations(acronyms, delay)
-    rows = train.make_rows(dataset.read_dataset(EXAMPLE_DATA / "train_dataset.json"))[:16] if small else example_rows()
+    rows = train.make_rows(dataset.read_dataset(EXAMPLE_DATA / "train_dataset.json"))[:4] if small else example_rows()
     rows = random.Random(0).sample(rows, min(len(rows), 160))
     width = 256 if small else 1024  # of the matrices that the best rate is measured with
     yield f"2, tiny-chat, {len(rows)} rows", training(load_tiny_chat, rows, width)
     shape, few = ("small", rows[:4]) if small else ("SmolLM2-135M", rows[:16])
     yield f"2, {shape}'s shape, {len(few)} rows", training(lambda: random_model(shape), few, width)
-    questions = exam_questions(8 if small else 64)
-    yield f"3, tiny-chat, {len(questions)} answers", answering(load_tiny_chat, questions, 48, width)
+    questions = exam_questions(3 if small else 64)
+    yield f"3, tiny-chat, {len(questions)} answers", answering(load_tiny_chat, questions, 8 if small else 48, width)
     few = questions[:2] if small else questions[:8]
-    yield f"3, {shape}'s shape, {len(few)} answers", answering(lambda: random_model(shape), few, 16, width)
+    yield f"3, {shape}'s shape, {len(few)} answers", answering(lambda: random_model(shape), few, 4 if small else 16, width)
     labelled = compare.read_summary(EXAMPLE_DATA / "labelled_answers.json")[: len(acronyms)]
     yield f"3, {len(labelled)} verdicts, {AT_ONCE} requests at once", lambda: judging(labelled, delay)
 
