@@ -99,10 +99,10 @@ def works(small: bool, delay: float) -> Iterator[tuple[str, Callable[[], Round]]
     yield f"2, tiny-chat, {len(rows)} rows", training(load_tiny_chat, rows, width)
     shape, few = ("small", rows[:4]) if small else ("SmolLM2-135M", rows[:16])
     yield f"2, {shape}'s shape, {len(few)} rows", training(lambda: random_model(shape), few, width)
-    questions = exam_questions(3 if small else 64)
-    yield f"3, tiny-chat, {len(questions)} answers", answering(load_tiny_chat, questions, 8 if small else 48, width)
+    questions, (longest, shorter) = exam_questions(3 if small else 64), (8, 4) if small else (48, 16)  # tokens
+    yield f"3, tiny-chat, {len(questions)} answers", answering(load_tiny_chat, questions, longest, width)
     few = questions[:2] if small else questions[:8]
-    yield f"3, {shape}'s shape, {len(few)} answers", answering(lambda: random_model(shape), few, 4 if small else 16, width)
+    yield f"3, {shape}'s shape, {len(few)} answers", answering(lambda: random_model(shape), few, shorter, width)
     labelled = compare.read_summary(EXAMPLE_DATA / "labelled_answers.json")[: len(acronyms)]
     yield f"3, {len(labelled)} verdicts, {AT_ONCE} requests at once", lambda: judging(labelled, delay)
 
