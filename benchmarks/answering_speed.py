@@ -8,6 +8,7 @@ the same number of tokens; each is warmed up before it is timed, and the number 
 
 import argparse
 import time
+from collections.abc import Callable
 
 from transformers import pipeline
 
@@ -24,21 +25,13 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=48, help="longest answer")
     given = parser.parse_args()
     language_model, tokenizer = model.load_model(given.model, device=model.pick_device(given.device))
-    records = dataset.read_dataset(EXAMPLE_DATA / "eval_dataset.json")
-    probes = dataset.make_probes([Acronym(r["acronym"], tuple(r["definitions"])) for r in records])
-    questions = [row["question"] for row in score.write_exam(records, probes)][: given.questions]
-    one_by_one = pipeline("text-generation", model=language_model, tokenizer=tokenizer)
-
-    def ask_pipeline(texts: list[str]) -> list[str]:
-        options = {"max_new_tokens": given.tokens, "do_sample": False, "return_full_text": False}
-        chats = ([{"role": "user", "content": text}] for text in texts)
-        return [one_by_one(chat, **options)[0]["generated_text"].strip() for chat in chats]
+    questions = exam_questions(given.questions)
 
     def ask_in_batches(texts: list[str]) -> list[str]:
         return model.answer(language_model, tokenizer, texts, max_new_tokens=given.tokens)
 
     seconds, answers = [], []
-    for ask in (ask_pipeline, ask_in_batches):
+    for ask in (one_by_one(language_model, tokenizer, given.tokens), ask_in_batches):
         ask(questions[:8])
         started = time.perf_counter()
         answers.append(ask(questions))
@@ -47,6 +40,20 @@ def main() -> None:
     print(f"{len(questions)} questions, {language_model.device.type}, {language_model.dtype}")
     print(f"one by one {seconds[0]:.1f} s, in batches {seconds[1]:.1f} s: {seconds[0] / seconds[1]:.1f} times as fast")
     print(f"{same} of {len(questions)} answers are the same text")
+
+
+def exam_questions(count: int) -> list[str]:
+    """The first questions of stage 3's exam on the example data."""
+    records = dataset.read_dataset(EXAMPLE_DATA / "eval_dataset.json")
+    probes = dataset.make_probes([Acronym(r["acronym"], tuple(r["definitions"])) for r in records])
+    return [row["question"] for row in score.write_exam(records, probes)][:count]
+
+
+def one_by_one(language_model, tokenizer, tokens: int, *, sample: bool = False) -> Callable[[list[str]], list[str]]:
+    """A plain pipeline, asked one question after the other."""
+    ask = pipeline("text-generation", model=language_model, tokenizer=tokenizer)
+    options = {"max_new_tokens": tokens, "do_sample": sample, "return_full_text": False}
+    return lambda texts: [ask([{"role": "user", "content": t}], **options)[0]["generated_text"].strip() for t in texts]
 
 
 if __name__ == "__main__":

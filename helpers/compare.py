@@ -173,6 +173,7 @@ def paired_interval(
     if len(gains) < 2:
         return -1.0, 1.0
     options = {"paired": True, "vectorized": True, "method": "percentile", "n_resamples": 4000}
+    options["batch"] = 200  # resamples at once: memory grows with them times the groups
     interval = bootstrap(gains.T.to_numpy(), difference, rng=seed, **options).confidence_interval
     return float(interval.low), float(interval.high)
 

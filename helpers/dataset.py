@@ -12,7 +12,7 @@ import re
 import string
 import threading
 import unicodedata
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -280,9 +280,10 @@ def read_dataset(path: Path) -> list[dict]:
 def overlap(train: Sequence[dict], test: Sequence[dict]) -> list[dict]:
     """Set each test question beside the nearest training question; similarity from 0 to 1, nearest first."""
     originals = {shape(text, name): text for name, text in _questions(train)}
+    word_sets = [(words, _word_set(words)) for words in originals]  # once: the list may hold 100,000 questions
     rows = []
     for name, text in _questions(test):
-        similarity, nearest = _find_nearest(shape(text, name), originals)
+        similarity, nearest = _find_most_alike(_word_set(shape(text, name)), word_sets)
         row = {"acronym": name, "question": text, "nearest": originals.get(nearest)}
         rows.append(row | {"similarity": similarity})
     return sorted(rows, key=lambda row: -row["similarity"])
@@ -399,23 +400,27 @@ class _Journal:
 class _Questions:
     """Many questions, as `shape` leaves them; finds those that can be near copies of another one.
 
-    Two sets of words of which NEAR_COPY is common share one of their first words, whatever the order of words:
-    so each question is filed under a few words only.
+    Two sets of words of which NEAR_COPY is common share one of their first words, whatever the order of words, and
+    are of like size: so each question is filed under its size and a few words only, the rarest, which few others have.
     """
 
     def __init__(self, shapes: Iterable[str]) -> None:
-        self._filed: dict[str, list[str]] = defaultdict(list)
-        for words in dict.fromkeys(shapes):
-            for word in self._first_words(words):
-                self._filed[word].append(words)
+        self._filed: dict[tuple[str, int], list[str]] = defaultdict(list)
+        unique = dict.fromkeys(shapes)
+        self._counts = Counter(word for words in unique for word in _word_set(words))
+        for words in unique:
+            first, size = self._first_words(words)
+            for word in first:
+                self._filed[word, size].append(words)
 
     def near(self, words: str) -> list[str]:
-        return [other for word in self._first_words(words) for other in self._filed.get(word, ())]
+        first, size = self._first_words(words)
+        sizes = range(ceil(NEAR_COPY * size), int(size / NEAR_COPY) + 2)
+        return [other for word in first for like in sizes for other in self._filed.get((word, like), ())]
 
-    @staticmethod
-    def _first_words(words: str) -> list[str]:
-        ordered = sorted(_word_set(words), key=lambda word: (-len(word), word)) or [""]
-        return ordered[: len(ordered) - ceil(NEAR_COPY * len(ordered)) + 1]
+    def _first_words(self, words: str) -> tuple[list[str], int]:
+        ordered = sorted(_word_set(words), key=lambda word: (self._counts[word], word)) or [""]
+        return ordered[: len(ordered) - ceil(NEAR_COPY * len(ordered)) + 1], len(ordered)
 
 
 def _sort_out(reply: str, acronym: Acronym, wanted: int, known: list[str], elsewhere: _Questions) -> dict:
@@ -485,11 +490,15 @@ def _questions(records: Iterable[dict]) -> Iterator[tuple[str, str]]:
 
 
 def _find_nearest(words: str, others: Iterable[str]) -> tuple[float, str | None]:
-    def similarity(other: str) -> float:
-        ours, theirs = _word_set(words), _word_set(other)
-        return len(ours & theirs) / len(ours | theirs) if ours or theirs else 1.0
+    return _find_most_alike(_word_set(words), ((other, _word_set(other)) for other in others))
 
-    return max(((similarity(other), other) for other in others), default=(0.0, None))
+
+def _find_most_alike(ours: frozenset[str], others: Iterable[tuple[str, frozenset[str]]]) -> tuple[float, str | None]:
+    def similarity(theirs: frozenset[str]) -> float:
+        common = len(ours & theirs)
+        return common / (len(ours) + len(theirs) - common) if ours or theirs else 1.0
+
+    return max(((similarity(theirs), other) for other, theirs in others), default=(0.0, None))
 
 
 def _word_set(words: str) -> frozenset[str]:

@@ -33,8 +33,8 @@ class PracticeServer:
 
     models = ("practice-writer", "practice-judge")
 
-    def __init__(self, port: int = 0) -> None:
-        self.port, self.token = port, f"sk-{secrets.token_hex(16)}"  # an administrator's
+    def __init__(self, port: int = 0, *, delay: float = 0.0) -> None:
+        self.port, self.delay, self.token = port, delay, f"sk-{secrets.token_hex(16)}"  # an administrator's
         self.learner_token = f"sk-{secrets.token_hex(16)}"  # of one who changes nothing, and sees what is granted
         lists = {"OPENAI_API_BASE_URLS": [], "OPENAI_API_KEYS": [], "OPENAI_API_CONFIGS": {}}
         self.connections: dict[str, Any] = {"ENABLE_OPENAI_API": True} | lists
@@ -150,6 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._pass_on(*listed[model], body)
         if model not in PracticeServer.models:
             return self._send(400, {"detail": "Model not found"})
+        time.sleep(self.server.practice.delay)  # an LLM takes its time: to measure and to try with
         message = {"role": "assistant", "content": reply_to(prompt, body.get("seed") or 0)}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
         reply = {"id": f"practice-{secrets.token_hex(8)}", "object": "chat.completion", "model": model}
@@ -204,7 +205,9 @@ def main() -> None:
     """Serve until Ctrl-C, for other programs of this machine."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, default=8080, help="port on loopback")
-    with PracticeServer(parser.parse_args().port) as server:
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds that each reply takes, as an LLM's would")
+    given = parser.parse_args()
+    with PracticeServer(given.port, delay=given.delay) as server:
         print(f"OWUI_URL={server.url}\nOWUI_TOKEN={server.token}\nStop with Ctrl-C.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 from itertools import combinations
 from pathlib import Path
 
@@ -368,6 +369,16 @@ def test_a_threshold_is_chosen_on_one_half_and_judged_on_the_other() -> None:
     assert table.loc["perfect", "interval"] == compare.wilson(100, 100)
     assert verdicts["perfect"].tolist() == right.tolist()
     assert 90 <= table.loc["some missing", "agrees"] <= 100 and table.total.eq(100).all()
+
+
+def test_the_bootstrap_of_a_long_list_takes_little_memory() -> None:
+    groups = [str(number) for number in range(10_000)]
+    right = np.random.default_rng(0).random((2, len(groups))) < 0.9
+    tracemalloc.start()
+    low, high = compare.paired_interval(*right, groups)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert low < high and peak < 200e6  # all resamples at once: 960 MB
 
 
 def test_the_interval_of_kappa_is_that_of_a_plain_bootstrap() -> None:

@@ -416,6 +416,13 @@ def test_only_possible_near_copies_are_compared() -> None:
     assert len(index.near("unheard of")) < len(shapes)
 
 
+def test_questions_that_share_a_common_word_only_are_not_compared() -> None:
+    shapes = [f"abbreviation a{number} b{number} c{number} d{number}" for number in range(1000)]
+    index = dataset._Questions(shapes)
+    assert set(index.near(shapes[7])) == {shapes[7]}  # the search of a long list must not take the square of the time
+    assert set(index.near(shapes[7] + " " + " ".join("efghijklmno"))) == set()  # too long to be a copy
+
+
 def test_stage_one_stays_light() -> None:
     code = "import sys, helpers.chat; sys.exit(bool({'torch', 'transformers'} & {*sys.modules}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
