@@ -79,7 +79,8 @@ def test_the_rounds_of_runs_that_are_alike_are_put_together(stages, monkeypatch,
 
 
 def test_waiting_is_measured_against_the_delay_over_the_requests_at_once(stages):
-    original, ours, bound = stages.conversations(LIST * 3, 0.05)
+    six = [Acronym(f"ZM{letter}", (f"Zero Meeting {letter}day",)) for letter in "ABCDEF"]
+    original, ours, bound = stages.conversations(six, 0.05)
     assert bound == 2 * 0.05 and original > 6 * 0.05 and bound < ours < original
     rows = [{"question": "What is ZMW?", "answer": f"{n} things", "definitions": ["x"]} for n in range(5)]
     original, ours, bound = stages.judging(rows, 0.05)
