@@ -60,6 +60,8 @@ _RECIPES = (
 )
 # fmt: on
 RUN_FILE, STARTED_FILE, WATCH_FILE = "run.json", "started.json", "watch.pt"
+# Where trackers write, unless the reader says otherwise: beside the runs, not in the current folder or at home.
+_TRACKERS = {"mlflow": ("MLFLOW_TRACKING_URI", "sqlite:///{}/mlflow.db"), "trackio": ("TRACKIO_DIR", "{}/trackio")}
 WATCHED = 40  # held-out questions answered after each epoch
 REPLY_TOKENS = 128  # longest answer of the untrained model that is rehearsed
 datasets.disable_progress_bars()  # of the rows' preparation, four for what takes a blink
@@ -159,7 +161,8 @@ def train(
     `model` carries the adapter afterwards. The history has a row before training and one an epoch: step,
     epoch, loss (mean of the epoch), recall (of a sample of `eval_records`, else None), seconds. Each epoch
     leaves a checkpoint, and so does Ctrl-C; `resume` goes on from the last one and ends where an
-    uninterrupted run would have. `report_to` is a tracker of transformers: trackio, mlflow, tensorboard.
+    uninterrupted run would have. `report_to` is a tracker of transformers: trackio, mlflow, tensorboard; its
+    curves lie in the run's folder or beside it.
     """
     output_dir = Path(output_dir)
     if any("lora_" in name for name, _ in model.named_parameters()):
@@ -180,6 +183,9 @@ def train(
     lora = LoraConfig(**shape, target_modules="all-linear", task_type="CAUSAL_LM")
     watch = _Watch(tokenizer, eval_records or [], knobs, on_epoch, on_step, checkpoint)
     options = {"peft_config": lora, "callbacks": [watch], "report_to": report_to}
+    if report_to in _TRACKERS:
+        name, place = _TRACKERS[report_to]
+        os.environ.setdefault(name, place.format(output_dir.resolve().parent))
     try:
         watch.trainer = trainer = _make_trainer(model, tokenizer, rows, output_dir, knobs, **options)
     except RuntimeError as error:
@@ -420,7 +426,8 @@ def _make_trainer(
     abilities = getattr(torch.cpu, "get_capabilities", dict)() if on == "cpu" else {}
     halved = abilities.get("avx512_bf16", False) and model.num_parameters() >= SMALL_MODEL
     arguments = SFTConfig(
-        output_dir=str(output_dir), num_train_epochs=knobs.epochs, learning_rate=knobs.learning_rate,
+        output_dir=str(output_dir), run_name=Path(output_dir).name, project="acronyms",
+        num_train_epochs=knobs.epochs, learning_rate=knobs.learning_rate,
         weight_decay=knobs.weight_decay, per_device_train_batch_size=knobs.batch_size, warmup_steps=0.05,
         seed=knobs.seed,
         # Rows of like length share a batch: a third off a step. No maximum: nothing is ever cut off.

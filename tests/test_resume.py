@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from test_train import CPU, HELD_OUT, RECORDS, ROWS
+from transformers import TrainerCallback
+from transformers.integrations import integration_utils
 
 from helpers import train as training
 from helpers.model import answer, load_model
@@ -160,6 +162,37 @@ def test_a_tracker_that_is_not_installed_is_named(small_model_dir, tmp_path):
     model, tokenizer = load_model(str(small_model_dir), device=CPU)
     with pytest.raises(TrainingError, match="REPORT_TO is comet_ml.*pip install"):
         train(model, tokenizer, ROWS, tmp_path / "run", KNOBS, report_to="comet_ml")
+
+
+@pytest.mark.parametrize(
+    ("tracker", "variable", "place"),
+    [("mlflow", "MLFLOW_TRACKING_URI", "sqlite:///{}/mlflow.db"), ("trackio", "TRACKIO_DIR", "{}/trackio")],
+)
+@pytest.mark.parametrize("chosen", [None, "elsewhere"])
+def test_trackers_see_loss_and_recall_and_write_beside_the_runs(
+    tracker, variable, place, chosen, small_model_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(variable, "elsewhere")  # so that it is as before after the test
+    if chosen is None:
+        monkeypatch.delenv(variable)
+    seen = []
+
+    class Tracker(TrainerCallback):
+        """In place of the one that is not installed."""
+
+        def __init__(self) -> None:
+            seen.append(os.environ[variable])
+
+        def on_log(self, args, state, control, logs, **_) -> None:
+            seen.append((args.run_name, state.global_step, set(logs)))
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, tracker, Tracker)
+    run(small_model_dir, tmp_path / "run", report_to=tracker)
+    where, *logs = seen
+    assert where == (chosen or place.format(tmp_path))
+    assert {name for name, _, _ in logs} == {"run"}
+    assert [step for _, step, logged in logs if "loss" in logged] == [*range(1, 21)]
+    assert [step for _, step, logged in logs if "held_out_recall" in logged] == [5, 10, 15, 20]
 
 
 LAUNCHED = {

@@ -2,7 +2,9 @@
 
 import copy
 import importlib.util
+import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,14 @@ def test_benchmark_for_a_gpu_asks_for_one(benchmark, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(benchmark, monkeypatch, capsys, "--gpu")
     assert "finds no CUDA device. Run it on one, or try the command with --small." in capsys.readouterr().err
+
+
+def test_rows_of_the_benchmark_are_enough_to_be_sorted_by_length(benchmark, tmp_path):
+    """As in real lists: one position in ten at most is padding."""
+    rows = random.Random(0).sample(benchmark.example_rows(), benchmark.SAMPLE)
+    trainer = training._make_trainer(*load_tiny_chat(), rows, tmp_path, replace(KNOBS, batch_size=8))
+    masks = [batch["attention_mask"] for batch in trainer.get_train_dataloader()]
+    assert sum(mask.sum() for mask in masks) > 0.9 * sum(mask.numel() for mask in masks)
 
 
 def test_bare_batches_hold_every_label_once_and_cross_no_row(benchmark):
