@@ -27,7 +27,7 @@ def plot_report(kept: Sequence[int], rejected: Sequence[int], names: Sequence[st
         axes.bar(names, kept, color=BLUE, label="kept")
         axes.bar(names, rejected, bottom=kept, color=ORANGE, hatch="//", label="rejected")
         axes.tick_params(axis="x", rotation=90 if len(names) > 12 else 0)
-        axes.set(title="What came out, acronym by acronym", ylabel="conversations")
+        axes.set(title="What came out, acronym by acronym", xlabel="acronym", ylabel="conversations")
     else:
         bins = np.arange(max([*kept, *rejected]) + 2) - 0.5
         axes.hist([kept, rejected], bins, color=[BLUE, ORANGE], label=["kept", "rejected"])
@@ -39,11 +39,10 @@ def plot_report(kept: Sequence[int], rejected: Sequence[int], names: Sequence[st
 def plot_overlap(apart: Sequence[float], together: Sequence[float]) -> Figure:
     """Draw how near test questions are to training ones: split by intent, and taken from one call."""
     figure, axes = _figure(8, 3.4)
-    bins = np.linspace(0, 1, 21)
-    looks = ((apart, BLUE, "other intents, copies removed (ours)"), (together, ORANGE, "train and test from one call"))
-    for values, colour, label in looks:
-        share = np.full(len(values), 1 / max(len(values), 1))
-        axes.hist(values, bins, weights=share, color=colour, alpha=0.65, label=f"{label}: {len(values)} questions")
+    values, names = (apart, together), ("other intents, copies removed (ours)", "train and test from one call")
+    shares = [np.full(len(part), 1 / max(len(part), 1)) for part in values]
+    labels = [f"{name}: {len(part)} questions" for name, part in zip(names, values, strict=True)]
+    axes.hist(values, np.linspace(0, 1, 21), weights=shares, color=[BLUE, ORANGE], label=labels)
     axes.set(title="How much each test question resembles a training question", xlim=(0, 1))
     axes.set(xlabel="share of common words with the nearest one (1: the same question)", ylabel="share of questions")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -55,10 +54,10 @@ def plot_learning(history: Sequence[dict[str, Any]]) -> Figure:
     """Draw loss and held-out recall over the seconds of training, from `train`'s history."""
     figure, (upper, lower) = _figure(7, 4.6, rows=2, sharex=True)
     table = pd.DataFrame(history).set_index("seconds").astype(float)
-    upper.plot(table["loss"].dropna(), color=ORANGE, marker="o", label="training answers")
+    upper.plot(table["loss"].dropna(), color=ORANGE, marker="o", clip_on=False, label="training answers")
     upper.set(title="How wrong: loss on the training answers", ylabel="loss (nats a token)", ylim=(0, None))
     lower.plot(table["recall"].dropna(), color=BLUE, marker="o", label="held-out questions, exact match")
-    lower.set(title="How much is known: recall on held-out questions", xlabel="training time (seconds)")
+    lower.set(title="How much is known: recall on held-out questions", xlabel="training time (seconds), one dot a pass")
     lower.set(ylabel="right answers", ylim=(-0.04, 1.04))
     lower.yaxis.set_major_formatter(PercentFormatter(1))
     upper.legend(loc="upper right", frameon=False)
@@ -147,7 +146,7 @@ def plot_confusion(labels: Sequence[str], verdicts: pd.DataFrame) -> Figure:
     for axes in list(panels.flat)[len(verdicts.columns) :]:
         axes.set_visible(False)
     figure.supylabel("label", fontsize=10)
-    figure.suptitle("What each scorer calls the answers")
+    figure.suptitle("What each scorer calls the answers\n(their number; the darker, the more of the row)", fontsize=11)
     return figure
 
 

@@ -54,14 +54,14 @@ def find_anchors(page: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("name", ["README.md", *(page for page in PAGES if page != "README.md")])
+@pytest.mark.parametrize("name", ["README.md", *(page for page in PAGES if page != "README.md"), *NOTEBOOKS])
 def test_links_resolve(name):
-    page = read(name)
+    page = read(name) if name in PAGES else "\n".join(cell["source"] for cell in read_cells(name, "markdown"))
     links = re.findall(r"\]\(([^)\s]+)\)", page) + re.findall(r'(?:src|href)="([^"]+)"', page)
     broken = []
     for link in links:
         target, _, anchor = link.partition("#")
-        if re.match(r"(https?|mailto):", link):
+        if re.match(r"(https?|mailto):", link) or link.endswith("/set_up.log"):  # the log comes with the set-up
             continue
         path = (REPOSITORY / name).parent / target if target else REPOSITORY / name
         if not path.exists() or (anchor and path.suffix == ".md" and anchor not in find_anchors(path.read_text())):
@@ -275,6 +275,18 @@ def test_notebook_cells_are_short_and_follow_prose(name):
     assert statistics.median(lines) <= 8
     pairs = zip(cells, cells[1:], strict=False)
     assert not [b["source"] for a, b in pairs if (a["cell_type"], b["cell_type"]) == ("code", "code")]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_every_section_has_an_exercise_with_its_solution(name):
+    text = "\n\n".join(cell["source"] for cell in read_cells(name, "markdown"))
+    *sections, last = re.split(r"^## \d+\. ", text, flags=re.M)[1:]
+    for number, section in enumerate(sections, start=1):
+        assert "> **Try it.**" in section or f"(section {number})" in last, number
+    for exercise in re.split(r"^> \*\*Try it\.\*\*", text, flags=re.M)[1:]:
+        assert "<details><summary>" in re.split("^## ", exercise, flags=re.M)[0], exercise[:80]
+    for code in re.findall(r"```python\n(.*?)```", re.sub("^> ?", "", text, flags=re.M), flags=re.S):
+        ast.parse(code)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
