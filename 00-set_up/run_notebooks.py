@@ -94,8 +94,8 @@ def tidy(notebook: dict, run: str) -> str:
     """Write an executed notebook as it is kept in git: without what changes by itself, and without widgets."""
     for cell in notebook["cells"]:
         cell["metadata"] = {"tags": cell["metadata"]["tags"]} if cell["metadata"].get("tags") else {}
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop(WIDGET, None)  # its text stays
+        if "outputs" in cell:  # of a progress bar there would stay the text that it began with
+            cell["outputs"] = [output for output in cell["outputs"] if WIDGET not in output.get("data", {})]
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     made_by = {"run": run, "sources_sha256": hash_sources(notebook["cells"])}
     notebook["metadata"] = {"kernelspec": kernel, "language_info": {"name": "python"}, "acronym_tutorial": made_by}
