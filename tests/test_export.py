@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trl
+from json_handler import JsonHandler
 from transformers import AutoTokenizer
 
 from helpers import export
@@ -147,7 +148,7 @@ for folder, repo_id, options in json.loads(sys.argv[1]):
 """
 
 
-class Hub(http.server.BaseHTTPRequestHandler):
+class Hub(JsonHandler):
     """As much of the hub as a push meets; keeps what it is sent."""
 
     def do_GET(self) -> None:
@@ -173,17 +174,6 @@ class Hub(http.server.BaseHTTPRequestHandler):
             url = f"http://{self.headers['Host']}/me/acronyms/commit/abc"
             return self.send(200, {"commitUrl": url, "commitOid": "abc", "success": True})
         return self.send(200, {})
-
-    def send(self, status: int, content: dict) -> None:
-        data = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data if self.command != "HEAD" else b"")
-
-    def log_message(self, *_: object) -> None:
-        """Write nothing."""
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import threading
 import traceback
 from collections.abc import Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from json_handler import JsonHandler
 
 from helpers import chat, compare, model, serve
 from helpers.practice_server import PracticeServer
@@ -114,7 +115,7 @@ def test_a_listed_model_that_does_not_answer_is_an_error_of_its_own(server, admi
         admin.ask("What is CNU?")
 
 
-class Hostile(BaseHTTPRequestHandler):
+class Hostile(JsonHandler):
     """An Open WebUI that repeats what it is sent, keys too, in an error."""
 
     def do_GET(self) -> None:
@@ -127,17 +128,6 @@ class Hostile(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         self.send(422, {"detail": [{"input": body[body.index("OPENAI_API_KEYS") :]}]})
-
-    def send(self, status: int, content: dict) -> None:
-        data = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        """Write nothing."""
 
 
 @pytest.mark.parametrize("configs", [{}, ["of another kind"], None])
