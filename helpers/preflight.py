@@ -50,7 +50,7 @@ def _look(config, stages: set[int], acronyms: int) -> Iterator[Finding]:
     yield _look_at_libraries()
     yield _look_at_bucket(config)
     if stages & {1, 3}:
-        wanted = {1: config.owui_fav_model, 3: config.judge_model_name}
+        wanted = {1: config.owui_fav_model, 3: config.judge_model_name or config.owui_fav_model}
         for stage in sorted(stages & {1, 3}):
             yield _look_at_llm(config, "LLM" if stage == 1 else "judge", wanted[stage])
     seconds = {1: _stage_1_seconds(config, acronyms)} if 1 in stages else {}

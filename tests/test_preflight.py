@@ -174,3 +174,13 @@ def test_on_colab_the_first_cell_fetches_and_installs(monkeypatch, tmp_path):
     (clone, _), (set_up, options) = ran
     assert clone[:2] == ["git", "clone"] and clone[-1] == sys.path[0]
     assert set_up[1:] == [f"{clone[-1]}/00-set_up/set_up.py", "--platform", "colab"] and options["check"]
+
+
+def test_the_judge_that_is_looked_for_is_the_one_that_the_notebook_asks(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(chat, "connect", lambda url, token, model: asked.append(model) or pytest.fail("enough"))
+    for judge, expected in ((None, "writer"), ("judge", "judge")):
+        config = Config(owui_url="http://localhost:9", owui_fav_model="writer", judge_model_name=judge, bucket=tmp_path)
+        with pytest.raises(pytest.fail.Exception):
+            preflight.check(config, stage=3)
+        assert asked.pop() == expected
