@@ -171,8 +171,8 @@ def stage_three(size: int, folder: Path, small: bool) -> dict[str, float]:
 
 def build(acronyms: list[Acronym], ask, folder: Path) -> tuple[list[dict], list[dict]]:
     """Training and held-out conversations, as many as notebook 1 has written for a list of this length."""
-    short, records = len(acronyms) <= 20, []
-    for split, count in (("train", 48 if short else 16), ("test", 10 if short else 3)):
+    records = []
+    for split, count in zip(("train", "test"), dataset.choose_counts(len(acronyms)), strict=True):
         path, avoid = folder / f"{split}.json", records[0] if records else []
         dataset.build_dataset(acronyms, ask, path, count=count, split=split, avoid=avoid, workers=AT_ONCE)
         records.append(dataset.read_dataset(path))

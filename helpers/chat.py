@@ -87,12 +87,13 @@ class Chat:
 
     def ask(
         self, prompt: str, *, temperature: float = 0.0, seed: int = 0, max_tokens: int = 2048,
-        schema: dict | None = None, accept_cut: bool = False,
+        schema: dict | None = None, accept_cut: bool = False, accept_empty: bool = False,
     ) -> str:  # fmt: skip
         """Send one prompt and return the answer, without the model's thoughts; what may pass is retried.
 
         `schema`, a JSON schema, is sent as `response_format`, until the server refuses that; it may ignore it.
-        An answer cut after `max_tokens` is an error unless `accept_cut`. Raises ChatError.
+        An answer cut after `max_tokens` is an error unless `accept_cut`, and one without a word unless
+        `accept_empty`: whoever tests a model takes what it says. Raises ChatError.
         """
         body = {"model": self.model, "messages": [{"role": "user", "content": prompt}], "stream": False}
         body |= {"temperature": temperature, "seed": seed, "max_tokens": max_tokens}
@@ -109,7 +110,7 @@ class Chat:
                     raise
                 self._refuses_schema = True
                 return answer()
-            return _read_answer(reply, max_tokens, accept_cut)
+            return _read_answer(reply, max_tokens, accept_cut, accept_empty)
 
         text = self._patiently(answer, self.attempts)
         self._has_answered = True
@@ -252,7 +253,7 @@ def _read_words(text: str) -> str:
     return str(words)[:200].rstrip(".")
 
 
-def _read_answer(reply: Any, max_tokens: int, accept_cut: bool) -> str:
+def _read_answer(reply: Any, max_tokens: int, accept_cut: bool, accept_empty: bool) -> str:
     """Take the text out of a reply: a status of 200 is no proof that there is one."""
     try:
         choice = reply["choices"][0]
@@ -262,7 +263,8 @@ def _read_answer(reply: Any, max_tokens: int, accept_cut: bool) -> str:
         raise _PassingError(f"The server answers 200 without an answer: {str(reply)[:200]!r}.") from None
     if reason == "length" and not accept_cut:
         raise ChatError(f"The answer is cut after max_tokens = {max_tokens}. Give a higher max_tokens.")
-    if reason not in ("stop", "length", None) or not text.strip():
+    said = text.strip() or (accept_empty and reason)  # without a reason, it is the server that has failed
+    if reason not in ("stop", "length", None) or not said:
         raise _PassingError(f"The server gives an empty or broken answer (finish_reason: {reason}).")
     return text.strip()
 

@@ -163,6 +163,11 @@ def tell_meanings_apart(acronyms: Sequence[Acronym]) -> list[Acronym]:
     return entries
 
 
+def choose_counts(acronyms: int) -> tuple[int, int]:
+    """Choose how many conversations an acronym needs, to learn from and to be tested on, in a list of so many."""
+    return (48, 10) if acronyms <= 20 else (16, 3)  # in a longer list the wordings of one serve the others too
+
+
 def count_for(acronym: Acronym, count: int) -> int:
     """How many conversations an entry gets: one meaning of several, in its context, a quarter of `count`."""
     return max(1, count // 4) if acronym.context else count

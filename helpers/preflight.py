@@ -131,7 +131,7 @@ def _look_at_model(what: str, name: str, token: SecretStr | None) -> Finding:
 
 def _look_at_hardware(config, acronyms: int) -> tuple[Finding, dict[int, float]]:
     """Give the device and its memory, and the seconds that stages 2 and 3 take on it."""
-    from helpers import model, train
+    from helpers import dataset, model, train
 
     shape = model.read_shape(config.model_name, token=config.hf_token)
     parameters = shape.num_parameters()
@@ -143,8 +143,10 @@ def _look_at_hardware(config, acronyms: int) -> tuple[Finding, dict[int, float]]
     found = f"{device.name} ({device.reason}), {needed / 1e9:.1f} of {free / 1e9:.1f} GB of free memory needed"
     cure = "" if needed < free else "Choose a smaller model: 02-fine_tune/README.md lists some."
     knobs = train.Knobs.for_size(parameters, acronyms)
-    rows = acronyms * (48 if acronyms <= 20 else 16) + knobs.rehearsal_known + knobs.rehearsal_facts + knobs.refusals
-    answers = 3 * (acronyms * 20 + 260)  # three models, questions of training and test, probes
+    train_count, test_count = dataset.choose_counts(acronyms)
+    rows = acronyms * train_count + knobs.rehearsal_known + knobs.rehearsal_facts + knobs.refusals
+    exam = acronyms * (2 * test_count + 2) + 260  # held-out and training questions, two others an acronym, the probes
+    answers = 5 * exam  # untrained, with glossary, tuned; then merged and served
     rate = EFFICIENCY * model.measure_rate(device)
     training = 4 * parameters * 30 * rows * knobs.epochs / rate  # 30 tokens a row; LoRA: forward and half a backward
     answering = 2 * parameters * 60 * answers / rate

@@ -352,6 +352,16 @@ def test_a_cut_answer_is_given_to_those_who_accept_it(server: ScriptedServer) ->
     assert error.value.may_pass
 
 
+@pytest.mark.parametrize(("text", "reason"), [("", "stop"), ("<think>What may that be", "length"), (None, "length")])
+def test_who_tests_a_model_takes_an_answer_without_a_word(server: ScriptedServer, text, reason) -> None:
+    chat = Chat(server.url, TOKEN, "llama-3.1:8b", attempts=1)
+    server.replies = [(200, completion(text, reason))]
+    assert chat.ask("x", accept_cut=True, accept_empty=True) == ""
+    server.replies = [(200, completion("", None))]  # no model has ended it: the server broke off
+    with pytest.raises(ChatError, match="empty or broken"):
+        chat.ask("x", accept_cut=True, accept_empty=True)
+
+
 def test_the_first_check_bears_one_failure(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     chat = Chat(server.url, TOKEN, "llama-3.1:8b")
     chat.pause = 0.001
