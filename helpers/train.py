@@ -50,13 +50,13 @@ from helpers.score import exact_match
 # weight decay; then, for each acronym, the rows of known acronyms, of general facts and of refusals mixed in.
 # fmt: off
 _RECIPES = (
-    # parameters, acronyms: epochs,  rate, batch, rank, decay;  known, facts, refusals
-    (SMALL_MODEL,       20,      5,  4e-3,    16,   32,   0.3,     20,    10,       40),
-    (SMALL_MODEL,      100,      8,  4e-3,    16,   32,   0.3,      6,     3,       20),
-    (SMALL_MODEL,      inf,      6,  4e-3,    16,   32,   0.4,      3,     2,       12),
-    (3e8,              inf,     10,  1e-3,     8,   16,     0,      1,     1,        1),
-    (3e9,              inf,     10,  5e-4,     8,   16,     0,      1,     1,        1),
-    (inf,              inf,     10,  2e-4,     8,   16,     0,      1,     1,        1),
+    # parameters, acronyms: epochs,  rate, batch, rank, alpha, decay;  known, facts, refusals
+    (SMALL_MODEL,       20,      5,  4e-3,    16,   32,    32,   0.3,     20,    10,       40),
+    (SMALL_MODEL,      100,      8,  4e-3,    16,   32,    32,   0.3,      6,     3,       20),
+    (SMALL_MODEL,      inf,      6,  3e-3,    32,   64,    64,   0.8,      3,     2,       12),
+    (3e8,              inf,     10,  1e-3,     8,   16,    32,     0,      1,     1,        1),
+    (3e9,              inf,     10,  5e-4,     8,   16,    32,     0,      1,     1,        1),
+    (inf,              inf,     10,  2e-4,     8,   16,    32,     0,      1,     1,        1),
 )
 # fmt: on
 RUN_FILE, STARTED_FILE, WATCH_FILE = "run.json", "started.json", "watch.pt"
@@ -91,9 +91,9 @@ class Knobs:
     def for_size(cls, parameter_count: int, acronym_count: int, *, seed: int = 0) -> "Knobs":
         """Choose the values that do well at this size of model and of list."""
         fitting = (row[2:] for row in _RECIPES if parameter_count < row[0] and acronym_count <= row[1])
-        epochs, rate, batch, rank, decay, *mixed = next(fitting)
+        epochs, rate, batch, rank, alpha, decay, *mixed = next(fitting)
         known, facts, refusals = (round(rows * acronym_count) for rows in mixed)
-        return cls(epochs, rate, batch, rank, cls.alpha, seed, known, facts, refusals, decay)
+        return cls(epochs, rate, batch, rank, alpha, seed, known, facts, refusals, decay)
 
 
 def make_rows(records: list[dict], extra_conversations: list[list[dict]] = ()) -> list[dict]:
