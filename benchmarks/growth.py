@@ -49,6 +49,9 @@ def main() -> None:
         measured: dict[int, dict[str, float]] = {}
         for size in sizes:
             whole = size <= most.get(name, size)
+            if not whole:  # half the largest measured size has the same recipe, the next smaller column may not
+                half = most[name] // 2
+                measured[half] = in_own_process(stage, half, given.small)
             measured[size] = in_own_process(stage, size, given.small) if whole else on_a_line(measured, size)
             columns[size] |= {f"{name}: {what}": show(what, n, whole) for what, n in measured[size].items()}
             print(f"{name}, {size} acronyms: {measured[size]}", flush=True)
@@ -62,8 +65,8 @@ def main() -> None:
 
 
 def on_a_line(measured: dict[int, dict[str, float]], size: int) -> dict[str, float]:
-    """What a list of this size takes if the growth between the last two sizes goes on."""
-    (a, first), (b, second) = list(measured.items())[-2:]
+    """What a list of this size takes if the growth between the two largest sizes goes on."""
+    (a, first), (b, second) = sorted(measured.items())[-2:]
     return {what: second[what] + (second[what] - first[what]) * (size - b) / (b - a) for what in second}
 
 

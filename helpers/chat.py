@@ -263,8 +263,7 @@ def _read_answer(reply: Any, max_tokens: int, accept_cut: bool, accept_empty: bo
         raise _PassingError(f"The server answers 200 without an answer: {str(reply)[:200]!r}.") from None
     if reason == "length" and not accept_cut:
         raise ChatError(f"The answer is cut after max_tokens = {max_tokens}. Give a higher max_tokens.")
-    said = text.strip() or (accept_empty and reason)  # without a reason, it is the server that has failed
-    if reason not in ("stop", "length", None) or not said:
+    if reason not in ("stop", "length", None) or not (text.strip() or (accept_empty and reason)):
         raise _PassingError(f"The server gives an empty or broken answer (finish_reason: {reason}).")
     return text.strip()
 

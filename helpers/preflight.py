@@ -53,7 +53,8 @@ def _look(config, stages: set[int], acronyms: int) -> Iterator[Finding]:
         wanted = {1: config.owui_fav_model, 3: config.judge_model_name or config.owui_fav_model}
         for stage in sorted(stages & {1, 3}):
             yield _look_at_llm(config, "LLM" if stage == 1 else "judge", wanted[stage])
-    seconds = {1: _stage_1_seconds(config, acronyms)} if 1 in stages else {}
+    calls = 0 if config.owui_url is None else 2 * acronyms  # of stage 1: one for training, one for the test
+    seconds = {1: STAGE_SECONDS / 2 + calls * CALL_SECONDS / CALLS_AT_ONCE} if 1 in stages else {}
     if stages & {2, 3}:
         models = {"MODEL_NAME": config.model_name}
         if 3 in stages:
@@ -145,18 +146,12 @@ def _look_at_hardware(config, acronyms: int) -> tuple[Finding, dict[int, float]]
     knobs = train.Knobs.for_size(parameters, acronyms)
     train_count, test_count = dataset.choose_counts(acronyms)
     rows = acronyms * train_count + knobs.rehearsal_known + knobs.rehearsal_facts + knobs.refusals
-    exam = acronyms * (2 * test_count + 2) + 260  # held-out and training questions, two others an acronym, the probes
-    answers = 5 * exam  # untrained, with glossary, tuned; then merged and served
+    answers = 5 * (acronyms * (2 * test_count + 2) + 260)  # 260 probes; base, with glossary, tuned, merged, served
     rate = EFFICIENCY * model.measure_rate(device)
     training = 4 * parameters * 30 * rows * knobs.epochs / rate  # 30 tokens a row; LoRA: forward and half a backward
     answering = 2 * parameters * 60 * answers / rate
     judging = 0 if config.owui_url is None else 90 * CALL_SECONDS / CALLS_AT_ONCE
     return Finding("device", found, cure), {2: STAGE_SECONDS + training, 3: STAGE_SECONDS + answering + judging}
-
-
-def _stage_1_seconds(config, acronyms: int) -> float:
-    calls = 0 if config.owui_url is None else 2 * acronyms  # one for training, one for the test
-    return STAGE_SECONDS / 2 + calls * CALL_SECONDS / CALLS_AT_ONCE
 
 
 def _duration(seconds: float) -> str:
