@@ -68,11 +68,19 @@ def test_loss_and_gradients_are_trls(load, processes, dtype, tmp_path, monkeypat
     )
     torch.testing.assert_close(loss, wanted, rtol=1e-5, atol=0, check_dtype=False)
     assert ours.keys() == theirs.keys() and len(ours) == 14 * model.config.num_hidden_layers
-    # In float32 either strays from the exact value of a single matrix by more than 1e-5: there, all of them together.
-    groups = [[name] for name in ours] if dtype == torch.float64 else [list(ours)]
-    for names in groups:
-        one, other = (torch.cat([gradients[name].flatten() for name in names]) for gradients in (ours, theirs))
-        assert (one - other).norm() < 1e-5 * other.norm(), names
+    if dtype == torch.float64:
+        for name in ours:
+            assert (ours[name] - theirs[name]).norm() < 1e-5 * theirs[name].norm(), name
+        return
+    # In float32 both round, each processor in its own order: ours stray from the exact gradients no more than TRL's.
+    trainer.model.to(torch.float64)
+    exact = flat(learn(trainer, SFTTrainer, processes, monkeypatch)[1])
+    strays, allowed = ((flat(found) - exact).norm() / exact.norm() for found in (ours, theirs))
+    assert strays < max(1e-5, 1.5 * allowed) and allowed < 1e-4
+
+
+def flat(gradients: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.cat([gradient.flatten().double() for gradient in gradients.values()])
 
 
 def test_logits_are_computed_for_the_answers_alone(tmp_path):
