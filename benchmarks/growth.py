@@ -30,6 +30,7 @@ from helpers.practice_server import reply_to
 MARKS = ("<!-- benchmarks/growth.py: begin -->", "<!-- benchmarks/growth.py: end -->")
 WORDS = REPOSITORY / "00-set_up/tiny_models/english_words.txt"
 LATENCY, AT_ONCE = 2.0, 4  # seconds of an LLM's reply and requests in flight, assumed
+PEAK = "peak memory, MB"
 COUNTS = ("requests", "rows", "steps", "questions")
 MOST = {"stage 2": 1000}  # acronyms up to which a stage is measured; beyond, multiplied
 
@@ -65,9 +66,11 @@ def main() -> None:
 
 
 def on_a_line(measured: dict[int, dict[str, float]], size: int) -> dict[str, float]:
-    """What a list of this size takes if the growth between the two largest sizes goes on."""
+    """What a list of this size takes if the growth between the two largest sizes goes on; not the peak memory, which
+    is that of one batch and differs by chance."""
     (a, first), (b, second) = sorted(measured.items())[-2:]
-    return {what: second[what] + (second[what] - first[what]) * (size - b) / (b - a) for what in second}
+    drawn = {what: second[what] + (second[what] - first[what]) * (size - b) / (b - a) for what in second}
+    return {what: value for what, value in drawn.items() if what != PEAK}
 
 
 def in_own_process(stage, size: int, small: bool) -> dict[str, float]:
@@ -80,7 +83,7 @@ def _with_memory(stage, size: int, small: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         rows = stage(size, Path(folder), small)
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
-    return rows | {"peak memory, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    return rows | {PEAK: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
 
 
 # --- the stages: what is counted or measured; a name that begins with "~" is a part, multiplied -----------------------
@@ -215,7 +218,9 @@ def span(seconds: float) -> str:
 def table(columns: dict[int, dict[str, str]]) -> list[str]:
     """The lines of a Markdown table: one row a number, one column a size."""
     lines = [["acronyms", *(f"{size:,}" for size in columns)], ["---", *["--:"] * len(columns)]]
-    lines += [[what.replace("~", ""), *(rows[what] for rows in columns.values())] for what in columns[min(columns)]]
+    lines += [
+        [what.replace("~", ""), *(rows.get(what, "-") for rows in columns.values())] for what in columns[min(columns)]
+    ]
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
