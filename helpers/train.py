@@ -46,8 +46,8 @@ from helpers.model import (
 )
 from helpers.score import exact_match
 
-# For a model below so many parameters and a list up to so many acronyms: epochs, learning rate, batch, LoRA rank and
-# weight decay; then, for each acronym, the rows of known acronyms, of general facts and of refusals mixed in.
+# For a model below so many parameters and a list up to so many acronyms: epochs, learning rate, batch, LoRA's rank and
+# alpha, weight decay; then, for each acronym, the rows of known acronyms, of general facts and of refusals mixed in.
 # fmt: off
 _RECIPES = (
     # parameters, acronyms: epochs,  rate, batch, rank, alpha, decay;  known, facts, refusals

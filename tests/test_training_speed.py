@@ -72,11 +72,11 @@ def test_loss_and_gradients_are_trls(load, processes, dtype, tmp_path, monkeypat
         for name in ours:
             assert (ours[name] - theirs[name]).norm() < 1e-5 * theirs[name].norm(), name
         return
-    # In float32 both round, each processor in its own order: ours stray from the exact gradients no more than TRL's.
+    # In float32 each processor rounds in its own order: ours are nearer to TRL's than TRL's are to the exact ones.
     trainer.model.to(torch.float64)
     exact = flat(learn(trainer, SFTTrainer, processes, monkeypatch)[1])
-    strays, allowed = ((flat(found) - exact).norm() / exact.norm() for found in (ours, theirs))
-    assert strays < max(1e-5, 1.5 * allowed) and allowed < 1e-4
+    apart, rounding = ((flat(theirs) - other).norm() / exact.norm() for other in (flat(ours), exact))
+    assert apart < max(1e-5, rounding) and rounding < 1e-4
 
 
 def flat(gradients: dict[str, torch.Tensor]) -> torch.Tensor:
