@@ -194,7 +194,6 @@ def summary_row(run: str, model: str, measure: str, correct: int, total: int) ->
 
 def write_run(run_dir: Path, rows: list[dict[str, Any]], metadata: dict[str, Any]) -> None:
     """Write the scored answers of a run (JSON and CSV) and how they were made, over an earlier scoring if any."""
-    run_dir = Path(run_dir)
     about = _read(run_dir / STARTED_FILE)
     _write(run_dir / ANSWERS_FILE, _to_json(rows))
     _write(run_dir / SCORES_FILE, pd.DataFrame(rows).to_csv(index=False))

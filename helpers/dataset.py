@@ -29,7 +29,7 @@ from helpers.replies import parse_conversations
 PHRASINGS = json.loads(Path(__file__).with_name("practice_phrasings.json").read_text(encoding="utf-8"))
 TRAIN_INTENTS, TEST_INTENTS = PHRASINGS["intents"]["train"], PHRASINGS["intents"]["test"]
 LANGUAGE_NAMES = {"en": "English", "fr": "French"}
-REHEARSED_UNKNOWN = 2400  # acronyms that do not exist, to draw refusals from; more for a list over 1200
+REHEARSED_UNKNOWN = 2800  # acronyms that do not exist, to draw refusals from; more for a list over 1400
 NEAR_COPY = 0.7  # from this share of common words on, two questions are the same
 # What does not change the meaning: quotes, dashes, ligatures, invisible characters, markdown's emphasis and quoting.
 _SAME = str.maketrans("‘’‚′`´“”„«»‐‑‒–—−", "''''''" + 5 * '"' + 6 * "-", "*\u00ad\u200b\u2060\ufeff")
@@ -300,13 +300,14 @@ def make_probes(
     """Write the questions about everything that is not in the list, some to rehearse and others to test.
 
     Rows: kind ("unknown" acronym, "known" acronym, "control" fact), split ("rehearsal" or "test"), language,
-    question, expected, acronym. `unknown` is the number to test; there are more to rehearse.
+    question, expected, acronym; model, of what only the model of that name knows. `unknown` is the number to test;
+    there are more to rehearse.
     """
     rehearsed = max(4 * unknown, min(24 * len(acronyms), REHEARSED_UNKNOWN), 2 * len(acronyms))
     rng, general = random.Random(seed), json.loads(Path(general_path).read_text(encoding="utf-8"))
-    listed, known = sorted({acronym.name for acronym in acronyms}), general["acronyms"]
+    listed, languages = sorted({a.name for a in acronyms}), sorted({a.language for a in acronyms})
+    known = general["acronyms"] + general.get("invented_acronyms", [])
     taken = {name.upper() for name in (*listed, *(entry["acronym"] for entry in known))}
-    languages = sorted({acronym.language for acronym in acronyms})
     probes = []
     # To rehearse, mostly names that look like the listed ones: those are hard to tell from them.
     for split, total, alike in (("test", unknown, 0.0), ("rehearsal", rehearsed, 0.75)):
@@ -315,7 +316,7 @@ def make_probes(
             row = {"kind": "unknown", "split": split, "language": language, "acronym": name}
             probes.append(row | {"question": _ask(row, rng), "expected": refusal(name, language)})
     for entry in (entry for entry in known if entry["acronym"] not in listed):
-        row = {"kind": "known", **{key: entry[key] for key in ("split", "language", "acronym")}}
+        row = {"kind": "known"} | {key: entry[key] for key in ("split", "language", "acronym", "model") if key in entry}
         # Several questions to rehearse: a single wording would be learnt by heart.
         for _ in range(1 if entry["split"] == "test" else 4):
             probes.append(row | {"question": _ask(row, rng), "expected": entry["definition"]})

@@ -33,7 +33,6 @@ def write_modelfile(folder: Path, *, base: str | None = None) -> Path:
     Template, stop tokens and context come from the tokenizer; ExportError for a template that Ollama's cannot
     express. Then: `ollama create NAME -f Modelfile`.
     """
-    folder = Path(folder)
     is_adapter = (folder / "adapter_config.json").exists()
     if is_adapter and not base:
         raise ExportError(f'{folder} holds an adapter: give its base model\'s name in Ollama, base="llama3.2:1b".')

@@ -42,7 +42,6 @@ def add_scores(card_path: Path, rows: Sequence[dict[str, Any]], note: str) -> No
     lines = [f"| {row['measure']} | {row['correct']} of {row['total']} | {_interval(row)} |" for row in rows]
     head = [MARKS[0], "## Scores", "", note, "", "| measure | answers | 95 % interval |", "|---|--:|--:|"]
     section = "\n".join([*head, *lines, MARKS[1]])
-    card_path = Path(card_path)
     card = card_path.read_text(encoding="utf-8") if card_path.exists() else ""
     old = re.compile(f"{re.escape(MARKS[0])}.*?{re.escape(MARKS[1])}", re.DOTALL)
     new = old.sub(lambda _: section, card) if old.search(card) else f"{card.rstrip()}\n\n{section}\n".lstrip()

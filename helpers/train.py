@@ -53,7 +53,7 @@ _RECIPES = (
     # parameters, acronyms: epochs,  rate, batch, rank, alpha, decay;  known, facts, refusals
     (SMALL_MODEL,       20,      5,  4e-3,    16,   32,    32,   0.3,     20,    10,       40),
     (SMALL_MODEL,      100,      8,  4e-3,    16,   32,    32,   0.3,      6,     3,       20),
-    (SMALL_MODEL,      inf,      6,  3e-3,    32,   64,    64,   0.8,      3,     2,       12),
+    (SMALL_MODEL,      inf,      7,  3e-3,    32,   64,    64,   0.4,      4,     2,       14),
     (3e8,              inf,     10,  1e-3,     8,   16,    32,     0,      1,     1,        1),
     (3e9,              inf,     10,  5e-4,     8,   16,    32,     0,      1,     1,        1),
     (inf,              inf,     10,  2e-4,     8,   16,    32,     0,      1,     1,        1),
@@ -105,20 +105,23 @@ def make_rows(records: list[dict], extra_conversations: list[list[dict]] = ()) -
 def rehearsal_conversations(model, tokenizer, probes: list[dict], knobs: Knobs) -> list[list[dict]]:
     """Write what keeps a model from forgetting (its own answers, before training) and from inventing.
 
-    Where more general questions are wanted than there are, each comes up to three times; refusals never twice.
+    Where more general questions are wanted than there are, each comes up to three times; refusals never twice. What
+    only one model knows (tiny-chat's invented acronyms) that model rehearses after all the rest.
     """
 
     def choose(kind: str, count: int, times: int = 1) -> list[dict]:
-        found = [probe for probe in probes if (probe["kind"], probe["split"]) == (kind, "rehearsal")]
-        return (random.Random(knobs.seed).sample(found, len(found)) * times)[:count]
+        mixed = []
+        for name in (None, Path(model.config._name_or_path).name):
+            part = [p for p in probes if (p["kind"], p["split"], p.get("model")) == (kind, "rehearsal", name)]
+            mixed += random.Random(knobs.seed).sample(part, len(part))
+        return (mixed * times)[:count]
 
     chosen = choose("known", knobs.rehearsal_known, 3) + choose("control", knobs.rehearsal_facts, 3)
-    questions = [probe["question"] for probe in chosen]
-    unique = list(dict.fromkeys(questions))
+    unique = list(dict.fromkeys(probe["question"] for probe in chosen))
     replies = dict(zip(unique, answer(model, tokenizer, unique, max_new_tokens=REPLY_TOKENS), strict=True))
     own = [
         [{"role": "user", "content": question}, {"role": "assistant", "content": replies[question]}]
-        for question in questions
+        for question in (probe["question"] for probe in chosen)
         # An answer cut in mid-sentence would teach the model not to stop.
         if 0 < len(tokenizer(replies[question], add_special_tokens=False)["input_ids"]) < REPLY_TOKENS - 2
     ]

@@ -274,7 +274,8 @@ def general_path(tmp_path: Path) -> Path:
     known = [{**entry, "acronym": name, "definition": f"{name} in full"} for name in ("NASA", "CGT")]
     known.append({"language": "fr", "split": "test", "acronym": "TGV", "definition": "train"})
     path = tmp_path / "general.json"
-    path.write_text(json.dumps({"facts": facts, "acronyms": known}))
+    invented = [{**entry, "acronym": name, "definition": f"{name} alone", "model": "tiny"} for name in ("DLV", "DLU")]
+    path.write_text(json.dumps({"facts": facts, "acronyms": known, "invented_acronyms": invented}))
     return path
 
 
@@ -292,7 +293,9 @@ def test_probes_ask_what_is_not_in_the_list(general_path: Path, tmp_path: Path) 
     assert all(probe["acronym"] in probe["question"] for probe in unknown)
     assert all(p["expected"] == dataset.refusal(p["acronym"], p["language"]) for p in unknown)
     known = {(probe["acronym"], probe["expected"]) for probe in probes if probe["kind"] == "known"}
-    assert known == {("NASA", "NASA in full"), ("TGV", "train")}
+    assert known == {("NASA", "NASA in full"), ("TGV", "train"), ("DLV", "DLV alone")}
+    assert "DLV" not in names
+    assert {p["acronym"]: p["model"] for p in probes if "model" in p} == {"DLV": "tiny"}
     [control] = [probe for probe in probes if probe["kind"] == "control"]
     assert (control["question"], control["expected"]) == ("Capital of France?", "Paris")
     dataset.write_probes(tmp_path / "probes.json", probes)

@@ -47,6 +47,13 @@ def test_the_corpus_never_holds_the_new_acronyms(corpus_module):
     assert not words & set(NEW)
 
 
+def test_the_invented_acronyms_to_rehearse_are_those_that_tiny_chat_was_taught(corpus_module):
+    entries = corpus_module.GENERAL["invented_acronyms"]
+    assert {entry["acronym"]: entry["definition"] for entry in entries} == corpus_module.invented_acronyms()
+    assert len(entries) == 250 and {entry["model"] for entry in entries} == {"tiny-chat"}
+    assert {entry["split"] for entry in entries} == {"rehearsal"}
+
+
 def test_only_the_plainest_natural_questions_stand_in_corpus_or_bank(corpus_module):
     import phrasings
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -66,7 +67,7 @@ def tokenizer(loaded):
     [
         (4_000_000, 10, Knobs(5, 4e-3, 16, 32, 32, 0, 200, 100, 400, 0.3)),
         (4_000_000, 50, Knobs(8, 4e-3, 16, 32, 32, 0, 300, 150, 1000, 0.3)),
-        (4_000_000, 200, Knobs(6, 3e-3, 32, 64, 64, 0, 600, 400, 2400, 0.8)),
+        (4_000_000, 200, Knobs(7, 3e-3, 32, 64, 64, 0, 800, 400, 2800, 0.4)),
         (135_000_000, 10, Knobs(10, 1e-3, 8, 16, 32, 0, 10, 10, 10)),
         (1_200_000_000, 10, Knobs(10, 5e-4, 8, 16, 32, 0, 10, 10, 10)),
         (8_000_000_000, 2000, Knobs(10, 2e-4, 8, 16, 32, 0, 2000, 2000, 2000)),
@@ -232,14 +233,23 @@ def test_rehearsal_is_the_models_own_whole_answers_and_refusals(monkeypatch, tok
 
     monkeypatch.setattr(training, "answer", fake_answer)
     knobs = replace(KNOBS, rehearsal_known=10, rehearsal_facts=2, refusals=9)
-    conversations = rehearsal_conversations(None, tokenizer, probes, knobs)
+    model = SimpleNamespace(config=SimpleNamespace(_name_or_path="folder/own-model"))
+    conversations = rehearsal_conversations(model, tokenizer, probes, knobs)
     texts = [(turns[0]["content"], turns[1]["content"]) for turns in conversations]
     assert len(asked) == 7 and "known 1?" in asked
     assert [reply for _, reply in texts[:10]] == ["Own answer."] * 10
     # Of known acronyms, of which there are too few, each twice; of refusals all, once.
     assert sorted(question.split()[0] for question, _ in texts) == ["control"] * 2 + ["known"] * 8 + ["unknown"] * 5
     assert len(set(texts)) == 2 + 4 + 5
-    assert conversations == rehearsal_conversations(None, tokenizer, probes, knobs)
+    assert conversations == rehearsal_conversations(model, tokenizer, probes, knobs)
+    # What only this model knows comes after what all may know, and before anything comes twice.
+    theirs = [make_probe("known", number) | {"model": "own-model"} for number in range(20, 23)]
+    others = [make_probe("known", number) | {"model": "other-model"} for number in range(30, 33)]
+    longer = rehearsal_conversations(model, tokenizer, theirs + others + probes, knobs)
+    questions = [turns[0]["content"] for turns in longer if turns[0]["content"].startswith("known")]
+    assert set(questions[:4]) == {"known 0?", "known 2?", "known 3?", "known 4?"}
+    assert sorted(questions[4:7]) == ["known 20?", "known 21?", "known 22?"]
+    assert 8 <= len(questions) <= 9 and set(questions[7:]) <= set(questions[:4])
 
 
 def test_command_trains_without_a_launcher(small_model_dir, tmp_path):
