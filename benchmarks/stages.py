@@ -257,10 +257,10 @@ def table(measured: dict[str, pd.DataFrame]) -> list[str]:
 
 
 def processor() -> str:
-    """The processor's name, as Linux tells it."""
+    """The processor's name, as Linux tells it, and the instructions that torch uses: one name has several speeds."""
     path = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)$", path.read_text() if path.exists() else "", re.MULTILINE)
-    return found[1] if found else platform.machine()
+    return f"{found[1] if found else platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def write(page: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
@@ -281,7 +281,9 @@ def check(page: str, text: str) -> None:
     outside = [work for work in found if not within(stated.get(work, []), found[work])]
     print("\nWithin the spread that the page states:", ", ".join(work for work in found if work not in outside))
     if outside:
-        raise SystemExit(f"Outside: {'; '.join(outside)}.")
+        there, here = (re.search(r"One core of a shared (.+?);|$", part)[1] for part in (page, text))
+        other = f" The page's are of {there}, these of {here}: its ratios may be others." if there != here else ""
+        raise SystemExit(f"Outside: {'; '.join(outside)}.{other}")
 
 
 def within(stated: list, found: list) -> bool:

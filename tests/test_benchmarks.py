@@ -135,6 +135,8 @@ def test_check_says_what_lies_outside_of_the_stated_spread(stages, capsys):
     for other in (stated.replace("2.00 (1.9", "2.11 (1.9"), stated.replace("3.00 (", "1.99 ("), "| b" + stated[3:]):
         with pytest.raises(SystemExit, match="Outside: [ab]"):
             stages.check(stated, other)
+    with pytest.raises(SystemExit, match="Outside: b. The page's are of A, these of B .AVX2.: its ratios"):
+        stages.check(f"{stated}\nOne core of a shared A; x", f"| b{stated[3:]}\nOne core of a shared B (AVX2); x")
 
 
 def test_a_page_without_a_place_is_refused(stages, tmp_path):
