@@ -117,11 +117,12 @@ def rehearsal_conversations(model, tokenizer, probes: list[dict], knobs: Knobs) 
         return (mixed * times)[:count]
 
     chosen = choose("known", knobs.rehearsal_known, 3) + choose("control", knobs.rehearsal_facts, 3)
-    unique = list(dict.fromkeys(probe["question"] for probe in chosen))
+    questions = [probe["question"] for probe in chosen]
+    unique = list(dict.fromkeys(questions))
     replies = dict(zip(unique, answer(model, tokenizer, unique, max_new_tokens=REPLY_TOKENS), strict=True))
     own = [
         [{"role": "user", "content": question}, {"role": "assistant", "content": replies[question]}]
-        for question in (probe["question"] for probe in chosen)
+        for question in questions
         # An answer cut in mid-sentence would teach the model not to stop.
         if 0 < len(tokenizer(replies[question], add_special_tokens=False)["input_ids"]) < REPLY_TOKENS - 2
     ]
