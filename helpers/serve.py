@@ -14,12 +14,15 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import torch
 from pydantic import SecretStr
 
 from helpers.chat import Chat, ChatError
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYONE = {"principal_type": "user", "principal_id": "*", "permission": "read"}
+# Several requests in one pass. Without a limit, their keys and values would take nearly all the memory that is free.
+_AT_ONCE = ["--continuous-batching", "--cb-num-blocks", "64", "--cb-max-batch-tokens", "512"]
 
 
 class ServeError(RuntimeError):
@@ -29,7 +32,8 @@ class ServeError(RuntimeError):
 class ModelServer:
     """`transformers serve` for one whole model's folder, on loopback; `with ModelServer(folder) as server: …`.
 
-    It has no key: whoever reaches the port may ask.
+    It answers many at once, all of them greedily or sampled as the first request wants it. They share room for
+    64 × 256 tokens, and a longer message ends it. It has no key: whoever reaches the port may ask.
     """
 
     def __init__(self, model_dir: Path, *, port: int = 0, device: str = "auto", patience: float = 300) -> None:
@@ -50,8 +54,9 @@ class ModelServer:
         self._log = tempfile.TemporaryFile()
         # From the parent, by the bare name: the server answers to exactly what it was started with.
         command = [sys.executable, "-m", "transformers.cli.transformers", "serve", self.name, "--reasoning", "off"]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--device", self.device]
-        options = {"cwd": self.model_dir.parent, "env": os.environ | {"HF_HUB_OFFLINE": "1"}}
+        command += ["--host", "127.0.0.1", "--port", str(self.port), "--device", self.device, *_AT_ONCE]
+        settings = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}  # as load_model set them
+        options = {"cwd": self.model_dir.parent, "env": os.environ | settings}
         self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, **options)
         atexit.register(self.stop)
         self._wait()
@@ -168,9 +173,8 @@ def _with_connection(config: _Hidden, place: int | None, url: str, name: str, ke
         wanted[field] = [*padded[:place], value, *padded[place + 1 :]]
     about = config["OPENAI_API_CONFIGS"].get(str(place), {})
     ids = [*dict.fromkeys([*(about.get("model_ids") or []), name])]
-    wanted["OPENAI_API_CONFIGS"] = config["OPENAI_API_CONFIGS"] | {
-        str(place): about | {"enable": True, "model_ids": ids}
-    }
+    own = {str(place): about | {"enable": True, "model_ids": ids}}
+    wanted["OPENAI_API_CONFIGS"] = config["OPENAI_API_CONFIGS"] | own
     return wanted
 
 

@@ -236,17 +236,17 @@ def merge(model_name: str, adapter_dir: Path, output_dir: Path, *, device, token
 
 def find_unfinished_run(models_dir: Path) -> Path:
     """Give the folder of the newest run that was interrupted; TrainingError when there is none."""
-    runs = sorted(path.parent for path in Path(models_dir).glob(f"*/{STARTED_FILE}"))
-    if not runs:
-        raise TrainingError(f"{models_dir} holds no interrupted run. Set resume to False to start a new one.")
-    return runs[-1]
+    return _find_newest(models_dir, STARTED_FILE, "no interrupted run. Set resume to False to start a new one.")
 
 
 def find_newest_run(models_dir: Path) -> str:
     """Name the newest finished run of a folder; TrainingError when there is none."""
-    runs = sorted(path.parent.name for path in Path(models_dir).glob(f"*/{RUN_FILE}"))
-    if not runs:
-        raise TrainingError(f"{models_dir} holds no finished run. Run notebook 2 (02-fine_tune) first.")
+    return _find_newest(models_dir, RUN_FILE, "no finished run. Run notebook 2 (02-fine_tune) first.").name
+
+
+def _find_newest(models_dir: Path, mark: str, problem: str) -> Path:
+    if not (runs := sorted(path.parent for path in Path(models_dir).glob(f"*/{mark}"))):
+        raise TrainingError(f"{models_dir} holds {problem}")
     return runs[-1]
 
 

@@ -16,7 +16,9 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    ContinuousBatchingConfig,
     GemmaTokenizer,
+    GenerationConfig,
     LlamaTokenizer,
     PreTrainedTokenizerFast,
     Qwen2Tokenizer,
@@ -203,6 +205,25 @@ def test_family_trains_for_an_epoch_with_every_check_on(family, tmp_path):
     replies = answer(model, tokenizer, questions)
     assert answer(again, tokenizer, questions) == replies and any(replies)
     assert stop_ids(again, tokenizer) == stop_ids(model, tokenizer) == ends
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=NAMED)
+def test_answers_to_many_at_once_are_those_to_each(family, tmp_path):
+    """What the server of serve.py does with requests that come together, within its limits."""
+    model, tokenizer = load_model(save_model(family, tmp_path / family.name), device=CPU)
+    questions = [row["prompt"][-1]["content"] for row in ROWS]
+    texts = [render(tokenizer, [{"role": "user", "content": question}]) for question in questions]
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+    limits = ContinuousBatchingConfig(num_blocks=64, max_batch_tokens=512)
+    wanted = GenerationConfig(**model.generation_config.to_diff_dict() | {"max_new_tokens": 12})
+    found = model.generate_batch(ids, wanted, continuous_batching_config=limits, progress_bar=False)
+    replies = {
+        tuple(out.prompt_ids): tokenizer.decode(out.generated_tokens, skip_special_tokens=True)
+        for out in found.values()
+    }
+    assert [replies[tuple(one)].strip() for one in ids] == answer(
+        model, tokenizer, questions, max_new_tokens=12, batch_size=1
+    )
 
 
 @pytest.fixture(scope="module")

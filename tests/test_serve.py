@@ -161,8 +161,8 @@ def test_the_served_model_answers_as_the_loaded_one_also_through_the_list(served
     questions = ["What does CGT stand for?", "Que veut dire BNF ?", "Hello"]
     wanted = model.answer(whole, tokenizer, questions, max_new_tokens=12)
     direct = chat.Chat(served.url, None, served.name)
-    ask_many = compare.in_threads(partial(direct.ask, max_tokens=12, accept_cut=True))
-    assert ask_many(questions) == wanted
+    ask_many = compare.in_threads(partial(direct.ask, max_tokens=12, accept_cut=True), 24)
+    assert ask_many(questions * 8) == wanted * 8
     direct.close()
     serve.register(admin, served.url, served.name, everyone=True)
     admin.model = served.name
