@@ -7,4 +7,6 @@ cd -- "$(dirname -- "$0")/.."
 python3 00-set_up/set_up.py --dev
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+# All of them: in two processes, each test file in one of them.
+[ $# -gt 0 ] || set -- -n 2 --dist loadfile --no-loadscope-reorder
 .venv/bin/python -m pytest "$@"
