@@ -111,8 +111,9 @@ def pick_device(preference: str = "auto", *, parameters: int = 0) -> Device:
     return Device(name, dtype, card, "bfloat16 needs compute capability 8.0")
 
 
-def measure_rate(device: Device) -> float:
-    """Measure the operations a second of a small matrix product on the device, the best of a few."""
+def measure_rate(device: Device, *, parameters: int) -> float:
+    """Measure the operations a second of a small matrix product, the best of a few, with such a model's threads."""
+    _set_threads(parameters)
     return 2 * 128 * 1024**2 / min(_time_product(device.dtype, device.name) for _ in range(9))
 
 
@@ -200,7 +201,7 @@ def load_model(name: str, *, device: Device, token=None, adapter_dir: Path | Non
     # Hub models bring sampling and penalties along, but measuring needs the most likely answer.
     ids = {"eos_token_id": stop_ids(model, tokenizer), "pad_token_id": tokenizer.pad_token_id}
     model.generation_config = GenerationConfig(do_sample=False, **ids)
-    torch.set_num_threads(1 if model.num_parameters() < SMALL_MODEL else _THREADS)
+    _set_threads(model.num_parameters())
     try:
         model = model if adapter_dir is None else PeftModel.from_pretrained(model, str(adapter_dir))
     except (OSError, ValueError, RuntimeError) as error:
@@ -259,6 +260,10 @@ def _encode(model, tokenizer, texts: list[str]):
     # Padded on the left: each answer begins where its question ends. The template holds the special tokens.
     options = {"padding_side": "left", "add_special_tokens": False, "return_token_type_ids": False}
     return tokenizer(texts, return_tensors="pt", padding=True, **options).to(model.device)
+
+
+def _set_threads(parameters: int) -> None:
+    torch.set_num_threads(1 if parameters < SMALL_MODEL else _THREADS)
 
 
 def _separate_pad(tokenizer) -> None:

@@ -49,10 +49,9 @@ def _look(config, stages: set[int], acronyms: int) -> Iterator[Finding]:
     yield _look_at_log()
     yield _look_at_libraries()
     yield _look_at_bucket(config)
-    if stages & {1, 3}:
-        wanted = {1: config.owui_fav_model, 3: config.judge_model_name or config.owui_fav_model}
-        for stage in sorted(stages & {1, 3}):
-            yield _look_at_llm(config, "LLM" if stage == 1 else "judge", wanted[stage])
+    wanted = {1: config.owui_fav_model, 3: config.judge_model_name or config.owui_fav_model}
+    for stage in sorted(stages & {1, 3}):
+        yield _look_at_llm(config, "LLM" if stage == 1 else "judge", wanted[stage])
     calls = 0 if config.owui_url is None else 2 * acronyms  # of stage 1: one for training, one for the test
     seconds = {1: STAGE_SECONDS / 2 + calls * CALL_SECONDS / CALLS_AT_ONCE} if 1 in stages else {}
     if stages & {2, 3}:
@@ -147,7 +146,7 @@ def _look_at_hardware(config, acronyms: int) -> tuple[Finding, dict[int, float]]
     train_count, test_count = dataset.choose_counts(acronyms)
     rows = acronyms * train_count + knobs.rehearsal_known + knobs.rehearsal_facts + knobs.refusals
     answers = 5 * (acronyms * (2 * test_count + 2) + 260)  # 260 probes; base, with glossary, tuned, merged, served
-    rate = EFFICIENCY * model.measure_rate(device)
+    rate = EFFICIENCY * model.measure_rate(device, parameters=parameters)
     training = 4 * parameters * 30 * rows * knobs.epochs / rate  # 30 tokens a row; LoRA: forward and half a backward
     answering = 2 * parameters * 60 * answers / rate
     judging = 0 if config.owui_url is None else 90 * CALL_SECONDS / CALLS_AT_ONCE

@@ -183,8 +183,7 @@ def train(
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
     }
     checkpoint = _find_checkpoint(output_dir, made_of, resume)
-    shape = {"r": knobs.rank, "lora_alpha": knobs.alpha, "lora_dropout": 0.0}
-    lora = LoraConfig(**shape, target_modules="all-linear", task_type="CAUSAL_LM")
+    lora = LoraConfig(r=knobs.rank, lora_alpha=knobs.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
     watch = _Watch(tokenizer, eval_records or [], knobs, on_epoch, on_step, checkpoint)
     options = {"peft_config": lora, "callbacks": [watch], "report_to": report_to}
     if report_to in _TRACKERS:
@@ -284,8 +283,7 @@ class _Watch(TrainerCallback):
         self.is_main = state.is_world_process_zero
         self.started = time.perf_counter() - (self.history[-1]["seconds"] if self.history else 0)
         hidden = not self.is_main or self.on_step is not None
-        start = state.global_step
-        self.bar = tqdm(total=state.max_steps, initial=start, desc="training", unit="step", disable=hidden)
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc="training", unit="step", disable=hidden)
         self.first_recall = None if self.history else self._recall(model)
 
     def on_epoch_begin(self, args, state, control, **_) -> None:

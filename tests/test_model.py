@@ -441,5 +441,8 @@ def test_locating_names_the_setting_and_the_cure(hub, monkeypatch, status, heade
         locate("org/name", key="CROSS_ENCODER")
 
 
-def test_the_rate_of_a_device_is_measured():
-    assert 1e8 < measure_rate(CPU) < 1e14
+@pytest.mark.parametrize(("parameters", "threads"), [(1_000_000, 1), (10**9, model_module._THREADS)])
+def test_the_rate_of_a_device_is_measured_with_the_model_s_threads(parameters, threads):
+    before = torch.get_num_threads()
+    assert 1e8 < measure_rate(CPU, parameters=parameters) < 1e14 and torch.get_num_threads() == threads
+    torch.set_num_threads(before)
