@@ -25,6 +25,7 @@ from transformers import (
 )
 from transformers.utils import chat_template_utils
 
+from helpers import serve
 from helpers import train as training
 from helpers.model import _separate_pad, answer, load_model, pick_device, render, stop_ids
 from helpers.train import Knobs, TrainingError, check_no_leak, check_rows, inspect_row, make_rows, train
@@ -214,7 +215,8 @@ def test_answers_to_many_at_once_are_those_to_each(family, tmp_path):
     questions = [row["prompt"][-1]["content"] for row in ROWS]
     texts = [render(tokenizer, [{"role": "user", "content": question}]) for question in questions]
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-    limits = ContinuousBatchingConfig(num_blocks=64, max_batch_tokens=512)
+    _, _, blocks, _, tokens = serve._AT_ONCE
+    limits = ContinuousBatchingConfig(num_blocks=int(blocks), max_batch_tokens=int(tokens))
     wanted = GenerationConfig(**model.generation_config.to_diff_dict() | {"max_new_tokens": 12})
     found = model.generate_batch(ids, wanted, continuous_batching_config=limits, progress_bar=False)
     replies = {
