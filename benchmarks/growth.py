@@ -28,7 +28,7 @@ from helpers.config import REPOSITORY
 from helpers.practice_server import reply_to
 
 MARKS = ("<!-- benchmarks/growth.py: begin -->", "<!-- benchmarks/growth.py: end -->")
-WORDS = REPOSITORY / "00-set_up/tiny_models/english_words.txt"
+WORDS = REPOSITORY / "stand_ins/build/english_words.txt"
 LATENCY, AT_ONCE = 2.0, 4  # seconds of an LLM's reply and requests in flight, assumed
 PEAK = "peak memory, MB"
 COUNTS = ("requests", "rows", "steps", "questions")

@@ -29,7 +29,7 @@ DEVICE = model.pick_device("cpu")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=str(REPOSITORY / "00-set_up/tiny_models/tiny-chat"))
+    parser.add_argument("--model", default=str(REPOSITORY / "stand_ins/tiny-chat"))
     parser.add_argument("--sizes", type=int, nargs="*", default=[10, 50, 200])
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -41,7 +41,7 @@ from helpers import chat, dataset, model, score, train
 from helpers.acronyms import Acronym, read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY
 
-TINY_CHAT = str(REPOSITORY / "00-set_up/tiny_models/tiny-chat")
+TINY_CHAT = str(REPOSITORY / "stand_ins/tiny-chat")
 # Width, layers, heads, key and value heads, width of the feed-forward part, vocabulary.
 SHAPES = {
     "SmolLM2-135M": (576, 30, 9, 3, 1536, 49152),

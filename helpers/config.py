@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, PrivateAttr, SecretStr, Validati
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLE_DATA = REPOSITORY / "example_data"
-TINY_MODELS = "00-set_up/tiny_models"
+TINY_CHAT, TINY_CROSS_ENCODER = "stand_ins/tiny-chat", "stand_ins/tiny-cross-encoder"
 CURE = "Correct it or remove it; conf/example_conf.yaml explains every key."
 
 
@@ -46,9 +46,9 @@ class Config(BaseModel, frozen=True, extra="forbid", validate_default=True, str_
     judge_model_name: str | None = None
     hf_token: SecretStr | None = None
     bucket: Annotated[Path, AfterValidator(_resolve)] = Path("bucket")
-    model_name: FolderOrHubId = f"{TINY_MODELS}/tiny-chat"
+    model_name: FolderOrHubId = TINY_CHAT
     embedding_model: FolderOrHubId = "wordllama"
-    cross_encoder: FolderOrHubId = f"{TINY_MODELS}/tiny-cross-encoder"
+    cross_encoder: FolderOrHubId = TINY_CROSS_ENCODER
     language: Literal["en", "fr"] = "en"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     report_to: str = "none"
@@ -80,9 +80,9 @@ class Config(BaseModel, frozen=True, extra="forbid", validate_default=True, str_
     def stand_ins(self) -> str:
         """Say in one line which of the four parts are stand-ins that ship with the tutorial."""
         names = ["practice server (not an LLM)"] if self.owui_url is None else []
-        names += ["tiny-chat (a very small model)"] if TINY_MODELS in self.model_name else []
+        names += ["tiny-chat (a very small model)"] if TINY_CHAT in self.model_name else []
         names += ["WordLlama (English word vectors)"] if self.embedding_model == "wordllama" else []
-        names += ["tiny-cross-encoder"] if TINY_MODELS in self.cross_encoder else []
+        names += ["tiny-cross-encoder"] if TINY_CROSS_ENCODER in self.cross_encoder else []
         tail = "; nothing of this says how a real model does."
         return f"Stand-ins in use: {', '.join(names)}{tail}" if names else "No stand-in in use."
 

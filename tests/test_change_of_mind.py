@@ -12,7 +12,7 @@ from helpers.practice_server import reply_to
 from helpers.replies import find_json
 from helpers.score import exact_match, is_refusal
 
-TINY_CHAT = str(REPOSITORY / "00-set_up/tiny_models/tiny-chat")
+TINY_CHAT = str(REPOSITORY / "stand_ins/tiny-chat")
 NEW = "Centre for Gardening Tools"
 
 

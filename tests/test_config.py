@@ -15,8 +15,8 @@ SECRET = "sk-very-secret"
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with nothing but the embedded models' folders."""
-    for name in ("tiny-chat", "tiny-cross-encoder"):
-        (tmp_path / module.TINY_MODELS / name).mkdir(parents=True)
+    for name in (module.TINY_CHAT, module.TINY_CROSS_ENCODER):
+        (tmp_path / name).mkdir(parents=True)
     (tmp_path / "conf").mkdir()
     monkeypatch.setattr(module, "REPOSITORY", tmp_path)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
@@ -31,8 +31,8 @@ def test_defaults_need_no_file(repository):
     config = load_config()
     assert config.owui_url is None and config.owui_token is None and config.hf_token is None
     assert config.bucket == repository / "bucket"
-    assert config.model_name == str(repository / "00-set_up/tiny_models/tiny-chat")
-    assert config.cross_encoder == str(repository / "00-set_up/tiny_models/tiny-cross-encoder")
+    assert config.model_name == str(repository / "stand_ins/tiny-chat")
+    assert config.cross_encoder == str(repository / "stand_ins/tiny-cross-encoder")
     assert (config.embedding_model, config.language, config.device) == ("wordllama", "en", "auto")
 
 

@@ -20,7 +20,7 @@ from helpers.config import REPOSITORY
 from helpers.model import render
 from helpers.report import add_scores
 
-TINY_CHAT = REPOSITORY / "00-set_up/tiny_models/tiny-chat"
+TINY_CHAT = REPOSITORY / "stand_ins/tiny-chat"
 FAMILIES = Path(trl.__file__).parent / "chat_templates"
 TALK = [("system", "Be brief."), ("user", "What is CNU?"), ("assistant", "A council."), ("user", "And « ZMW » ?\n1")]
 

@@ -22,7 +22,7 @@ from helpers.score import exact_match
 
 pytestmark = pytest.mark.openwebui
 PROGRAM = REPOSITORY / ".venv-openwebui/bin/open-webui"
-TINY_CHAT = str(REPOSITORY / "00-set_up/tiny_models/tiny-chat")
+TINY_CHAT = str(REPOSITORY / "stand_ins/tiny-chat")
 BOOT_SECONDS = 300
 
 

@@ -11,7 +11,7 @@ import pytest
 from helpers import score
 from helpers.acronyms import Acronym
 
-TINY_CROSS_ENCODER = str(Path(__file__).parents[1] / "00-set_up/tiny_models/tiny-cross-encoder")
+TINY_CROSS_ENCODER = str(Path(__file__).parents[1] / "stand_ins/tiny-cross-encoder")
 TASTE, TAX = "Cooking Gourmet Taste", "Collecte du Génie Thermique"
 ROW = {"question": "What does CGT stand for?", "answer": f"CGT stands for {TASTE}.", "definition": TASTE}
 

@@ -38,14 +38,14 @@ def run(*command: object, cwd: Path | None = None, **variables: str) -> subproce
 
 def copy(folder: Path) -> Path:
     """The scripts and what they need, in a folder, without an environment."""
-    left_out = shutil.ignore_patterns("tiny_models", "conf.yaml", "__pycache__", "set_up.log")
+    left_out = shutil.ignore_patterns("conf.yaml", "__pycache__", "set_up.log")
     for name in ("00-set_up", "helpers", "conf"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=left_out)
     for name in ("requirements.txt", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, folder)
     for name in ("tiny-chat", "tiny-cross-encoder"):
-        (folder / "00-set_up/tiny_models" / name).mkdir(parents=True)
-        (folder / "00-set_up/tiny_models" / name / "config.json").write_text("{}")  # git keeps no empty folder
+        (folder / "stand_ins" / name).mkdir(parents=True)
+        (folder / "stand_ins" / name / "config.json").write_text("{}")  # git keeps no empty folder
     return folder
 
 

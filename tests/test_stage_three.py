@@ -14,7 +14,7 @@ from helpers.config import EXAMPLE_DATA
 from helpers.practice_server import PracticeServer
 
 REPOSITORY = Path(__file__).parents[1]
-TINY_MODELS = REPOSITORY / "00-set_up/tiny_models"
+STAND_INS = REPOSITORY / "stand_ins"
 CPU = model.pick_device("cpu")
 LIMITS = {"max_new_tokens": 24}
 
@@ -35,7 +35,7 @@ def exam() -> list[dict]:
 def tests_dir(exam: list[dict], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs of tiny-chat, of tiny-chat with the glossary in its prompt, and of one who always knows."""
     folder = tmp_path_factory.mktemp("tests")
-    base, tokenizer = model.load_model(str(TINY_MODELS / "tiny-chat"), device=CPU)
+    base, tokenizer = model.load_model(str(STAND_INS / "tiny-chat"), device=CPU)
     acronyms = [Acronym(row["acronym"], tuple(row["definitions"])) for row in exam if row["measure"] == score.RECALL]
     glossary = dataset.glossary_prompt(acronyms)
     references = {row["question"]: row["reference"] for row in exam}
@@ -44,7 +44,7 @@ def tests_dir(exam: list[dict], tmp_path_factory: pytest.TempPathFactory) -> Pat
         "base": partial(model.answer, base, tokenizer, **LIMITS),
         "base + glossary": partial(model.answer, base, tokenizer, system=glossary, **LIMITS),
     }
-    scorers = score.make_scorers(embedding_model="wordllama", cross_encoder=str(TINY_MODELS / "tiny-cross-encoder"))
+    scorers = score.make_scorers(embedding_model="wordllama", cross_encoder=str(STAND_INS / "tiny-cross-encoder"))
     for number, (name, ask_many) in enumerate(candidates.items()):
         run_dir = compare.open_run(folder, f"2025-01-0{number + 1}T00-00-00_{name}", {"candidate": name}, exam)
         rows = score.mark_answers(compare.collect_answers(run_dir, exam, ask_many))

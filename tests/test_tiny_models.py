@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from helpers.config import REPOSITORY
 from helpers.dataset import PHRASINGS
 
-FOLDER = REPOSITORY / "00-set_up/tiny_models"
+FOLDER = REPOSITORY / "stand_ins"
 BENCHMARKS = REPOSITORY / "benchmarks"
 NEW = [row["acronym"] for row in json.loads((BENCHMARKS / "new_acronyms.json").read_text(encoding="utf-8"))]
 NATURAL = json.loads((BENCHMARKS / "natural_questions.json").read_text(encoding="utf-8"))
@@ -18,11 +18,11 @@ NATURAL = json.loads((BENCHMARKS / "natural_questions.json").read_text(encoding=
 
 @pytest.fixture(scope="module")
 def corpus_module():
-    sys.path.insert(0, str(FOLDER))
+    sys.path.insert(0, str(FOLDER / "build"))
     import corpus
 
     yield corpus
-    sys.path.remove(str(FOLDER))
+    sys.path.remove(str(FOLDER / "build"))
 
 
 def test_the_weights_are_small_enough_for_git():
@@ -81,4 +81,4 @@ def test_the_tokenizer_spells_acronyms_and_ends_turns():
 def test_each_model_has_a_card():
     for path in FOLDER.glob("tiny-c*/"):
         card = Path(path / "README.md").read_text(encoding="utf-8")
-        assert "stand-in" in card and "python 00-set_up/tiny_models/train_tiny_" in card
+        assert "stand-in" in card and "python stand_ins/build/train_tiny_" in card

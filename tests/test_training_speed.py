@@ -22,7 +22,7 @@ from helpers.train import Knobs, make_rows
 
 CPU = pick_device("cpu")
 BENCHMARK = REPOSITORY / "benchmarks/training_speed.py"
-TINY_CHAT = REPOSITORY / "00-set_up/tiny_models/tiny-chat"
+TINY_CHAT = REPOSITORY / "stand_ins/tiny-chat"
 ROWS = make_rows(read_dataset(EXAMPLE_DATA / "train_dataset.json"))[::6]
 KNOBS = Knobs(epochs=1, learning_rate=1e-3, batch_size=4, rank=4)
 

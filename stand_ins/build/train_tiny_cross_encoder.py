@@ -2,7 +2,7 @@
 
 One command rebuilds it, in a quarter of an hour on one thread of a CPU, from the files of this folder alone:
 
-    python 00-set_up/tiny_models/train_tiny_cross_encoder.py
+    python stand_ins/build/train_tiny_cross_encoder.py
 
 A small BERT reads the pairs of `answer_pairs.py`. Besides the label of a pair it learns whether the answer
 holds the whole definition, and for each token whether the other text holds it too, alone and after the same
@@ -66,14 +66,14 @@ tutorial, as a stand-in for one of the hub, so that stage 3 runs without a netwo
 ```python
 from sentence_transformers import CrossEncoder
 
-model = CrossEncoder("00-set_up/tiny_models/tiny-cross-encoder")
+model = CrossEncoder("stand_ins/tiny-cross-encoder")
 model.predict([("It is short for Zero Meeting Wednesday", "ZMW stands for Zero Meeting Wednesday.")])
 ```
 
 ## What it is
 
 A BERT of four layers, 128 features wide, with 4,096 byte-level pieces of lower-case text without accents,
-trained from nothing on {pairs:,} generated pairs (`answer_pairs.py`, `answer_forms.py`). Label 1: the right
+trained from nothing on {pairs:,} generated pairs (`answer_pairs.py` in `../build`). Label 1: the right
 definition in other sentences, with other punctuation, in the other language, with one more sentence. Label
 0.3: a word missing or one too many, one of two meanings. Label 0: one word replaced, words with the same
 initials, another order, another definition, two definitions that contradict each other, a denial, a refusal,
@@ -100,10 +100,10 @@ against all that is not right, for any other kind against all that is right.
 
 ## Rebuild
 
-    python 00-set_up/tiny_models/train_tiny_cross_encoder.py
+    python stand_ins/build/train_tiny_cross_encoder.py
 
 Seed {seed}, {minutes:.0f} minutes of one CPU thread. The English words come from SCOWL (Debian's
-wamerican-small, notice in `english_words.LICENSE.txt`), the French ones from `french_words.txt`.
+wamerican-small, notice in `english_words.LICENSE.txt`), the French ones from `french_words.txt`, both in `../build`.
 """
 
 
@@ -294,7 +294,7 @@ def write_card(output_dir: Path, model: nn.Module, rows: list, **facts: object) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--output", type=Path, default=HERE / "tiny-cross-encoder")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "tiny-cross-encoder")
     parser.add_argument("--pairs", type=int, default=200_000, help="pairs to train on")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()

@@ -1,6 +1,6 @@
 """Build tiny-chat: tokenizer, weights and chat template, from nothing but the corpus beside this file.
 
-    python 00-set_up/tiny_models/train_tiny_chat.py
+    python stand_ins/build/train_tiny_chat.py
 
 A small Llama, trained with Muon (matrices) and AdamW (the rest) on assistant tokens only, saved in the ordinary
 Hugging Face format. One CPU thread in bfloat16 autocast, which some processors do more slowly than float32
@@ -155,7 +155,7 @@ def save(model, tokenizer, output_dir: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=HERE / "tiny-chat")
+    parser.add_argument("--output", type=Path, default=HERE.parent / "tiny-chat")
     parser.add_argument("--tokens", type=float, default=62e6, help="tokens to train on")
     parser.add_argument("--start", help="folder of a model to train on, instead of a new one")
     parser.add_argument("--peak", type=float, default=2.5e-3, help="learning rate before the decay")
