@@ -25,7 +25,7 @@ from pathlib import Path
 from helpers import chat, dataset
 from helpers.acronyms import Acronym, read_acronyms
 from helpers.config import REPOSITORY
-from helpers.practice_server import reply_to
+from stand_ins.practice_server import reply_to
 
 MARKS = ("<!-- benchmarks/growth.py: begin -->", "<!-- benchmarks/growth.py: end -->")
 WORDS = REPOSITORY / "stand_ins/build/english_words.txt"

@@ -48,7 +48,7 @@ from training_speed import (
 from helpers import chat, compare, dataset, model, score, train
 from helpers.acronyms import read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY
-from helpers.practice_server import PracticeServer
+from stand_ins.practice_server import PracticeServer
 
 MARKS = ("<!-- benchmarks/stages.py: begin -->", "<!-- benchmarks/stages.py: end -->")
 ROUND = ("original", "ours", "bound")

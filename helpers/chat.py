@@ -19,8 +19,6 @@ import requests
 from pydantic import SecretStr
 from requests.adapters import HTTPAdapter
 
-from helpers.practice_server import PracticeServer
-
 LONGEST_PAUSE = 60.0  # seconds, even if the server asks for more
 ADDRESSES = "OWUI_URL is like https://llm.lab.sspcloud.fr/api, or http://localhost:11434/v1 for Ollama."
 CURES = {
@@ -65,7 +63,7 @@ class Chat:
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(pool_maxsize=32))
         self._has_answered = self._refuses_schema = False
-        self._practice_server: PracticeServer | None = None
+        self._practice_server: Any = None
 
     def __repr__(self) -> str:
         return f"Chat({self.url!r}, model={self.model!r})"
@@ -205,6 +203,8 @@ def connect(url: str | None, token: str | SecretStr | None, model: str | None) -
     Without `model` it is the first one listed.
     """
     if url is None:
+        from stand_ins.practice_server import PracticeServer  # here, for who has an LLM needs no stand-in of one
+
         server = PracticeServer().start()
         chat = Chat(server.url, server.token, model if model in server.models else server.models[0])
         chat.is_practice, chat._practice_server = True, server

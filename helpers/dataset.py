@@ -24,10 +24,10 @@ from typing import Any
 from helpers.acronyms import Acronym
 from helpers.replies import parse_conversations
 
-# The questions of the practice server: language → split → intent → phrasings. An intent is a reason to ask,
-# described under "intents"; the held-out questions come from other intents than those trained on.
-PHRASINGS = json.loads(Path(__file__).with_name("practice_phrasings.json").read_text(encoding="utf-8"))
-TRAIN_INTENTS, TEST_INTENTS = PHRASINGS["intents"]["train"], PHRASINGS["intents"]["test"]
+# Split → intent → what it is, in the prompt's words. An intent is a reason to ask; the held-out questions come from
+# other intents than those trained on.
+INTENTS = json.loads(Path(__file__).with_name("intents.json").read_text(encoding="utf-8"))
+TRAIN_INTENTS, TEST_INTENTS = INTENTS["train"], INTENTS["test"]
 LANGUAGE_NAMES = {"en": "English", "fr": "French"}
 REHEARSED_UNKNOWN = 2800  # acronyms that do not exist, to draw refusals from; more for a list over 1400
 NEAR_COPY = 0.7  # from this share of common words on, two questions are the same
@@ -190,7 +190,7 @@ def build_dataset(
     other split, whose questions must not come back; `writer` names the model behind `ask`;
     `progress(1, failed=…, rejected=…)` is told after each acronym. Raises DatasetError, and what `ask` raises.
     """
-    path, intents = Path(path), PHRASINGS["intents"][split]
+    path, intents = Path(path), INTENTS[split]
     counts = [count_for(acronym, count) for acronym in acronyms]
     wanted = zip(acronyms, counts, strict=True)
     keys = [_hash(conversation_prompt(acronym, number, intents=intents), writer) for acronym, number in wanted]
@@ -485,6 +485,8 @@ def _unknown_name(listed: Sequence[str], taken: set[str], rng: random.Random, *,
 
 
 def _ask(row: dict, rng: random.Random) -> str:
+    from stand_ins.practice_server import PHRASINGS  # here, for no helper imports a stand-in before it needs it
+
     bank = PHRASINGS[row["language"]]["test" if row["split"] == "test" else "train"]
     return rng.choice([text for texts in bank.values() for text in texts]).format(acronym=row["acronym"])
 

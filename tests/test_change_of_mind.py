@@ -8,9 +8,9 @@ import pytest
 from helpers import dataset, model, train
 from helpers.acronyms import Acronym, read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY
-from helpers.practice_server import reply_to
 from helpers.replies import find_json
 from helpers.score import exact_match, is_refusal
+from stand_ins.practice_server import reply_to
 
 TINY_CHAT = str(REPOSITORY / "stand_ins/tiny-chat")
 NEW = "Centre for Gardening Tools"

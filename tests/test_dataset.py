@@ -13,8 +13,8 @@ from helpers import dataset
 from helpers.acronyms import Acronym
 from helpers.config import REPOSITORY
 from helpers.dataset import DatasetError, Report
-from helpers.practice_server import reply_to
 from helpers.replies import find_json
+from stand_ins.practice_server import PHRASINGS, reply_to
 
 CGT = Acronym("CGT", ("Cooking Gourmet Taste",), None, "en")
 CAP = Acronym("CAP", ("certificat d'aptitude professionnelle", "commission paritaire"), "Elle siège.", "fr")
@@ -307,7 +307,7 @@ def _letters_apart(first: str, second: str) -> int | None:
 
 
 def test_test_probes_use_held_out_phrasings(general_path: Path) -> None:
-    bank = dataset.PHRASINGS["en"]["test"]
+    bank = PHRASINGS["en"]["test"]
     held_out = {text for texts in bank.values() for text in texts}
     for probe in dataset.make_probes([CGT], unknown=20, general_path=general_path):
         if probe["kind"] == "unknown":

@@ -17,8 +17,8 @@ import pytest
 from helpers import chat, compare, dataset, model, serve, train
 from helpers.acronyms import read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY
-from helpers.practice_server import PracticeServer
 from helpers.score import exact_match
+from stand_ins.practice_server import PracticeServer
 
 pytestmark = pytest.mark.openwebui
 PROGRAM = REPOSITORY / ".venv-openwebui/bin/open-webui"

@@ -12,7 +12,6 @@ import requests
 from helpers.acronyms import Acronym
 from helpers.config import REPOSITORY
 from helpers.dataset import (
-    PHRASINGS,
     TEST_INTENTS,
     TRAIN_INTENTS,
     conversation_prompt,
@@ -20,8 +19,8 @@ from helpers.dataset import (
     parse_conversations,
     shape,
 )
-from helpers.practice_server import PracticeServer, reply_to
 from helpers.score import judge_prompt, parse_verdict
+from stand_ins.practice_server import PHRASINGS, PracticeServer, reply_to
 
 PLAIN = Acronym("CGT", ("Cooking Gourmet Taste",), "It meets on Tuesdays.", "en")
 BANK = [
@@ -173,7 +172,7 @@ def test_it_says_what_it_cannot_do() -> None:
 
 
 def test_it_runs_alone() -> None:
-    command = [sys.executable, "-u", "-m", "helpers.practice_server", "--port", "0"]
+    command = [sys.executable, "-u", "-m", "stand_ins.practice_server", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
         lines = [process.stdout.readline().strip() for _ in range(2)]
         url, token = (line.partition("=")[2] for line in lines)

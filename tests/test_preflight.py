@@ -11,7 +11,7 @@ import pytest
 
 from helpers import chat, model, preflight
 from helpers.config import Config
-from helpers.practice_server import PracticeServer
+from stand_ins.practice_server import PracticeServer
 
 REPOSITORY = Path(__file__).parents[1]
 NOTEBOOKS = ("01-create_dataset/create_dataset.ipynb", "02-fine_tune/training.ipynb", "03-test/test.ipynb")

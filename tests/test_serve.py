@@ -13,7 +13,7 @@ import pytest
 from json_handler import JsonHandler
 
 from helpers import chat, compare, model, serve
-from helpers.practice_server import PracticeServer
+from stand_ins.practice_server import PracticeServer
 
 OTHER_KEY = "sk-" + "another-connection-s-key"
 URL = "http://127.0.0.1:8123/v1"

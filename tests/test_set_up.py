@@ -38,8 +38,8 @@ def run(*command: object, cwd: Path | None = None, **variables: str) -> subproce
 
 def copy(folder: Path) -> Path:
     """The scripts and what they need, in a folder, without an environment."""
-    left_out = shutil.ignore_patterns("conf.yaml", "__pycache__", "set_up.log")
-    for name in ("00-set_up", "helpers", "conf"):
+    left_out = shutil.ignore_patterns("tiny-*", "build", "conf.yaml", "__pycache__", "set_up.log")
+    for name in ("00-set_up", "helpers", "stand_ins", "conf"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=left_out)
     for name in ("requirements.txt", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, folder)

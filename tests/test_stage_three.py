@@ -11,7 +11,7 @@ from test_report import Page
 from helpers import chat, compare, dataset, model, plots, report, score
 from helpers.acronyms import Acronym
 from helpers.config import EXAMPLE_DATA
-from helpers.practice_server import PracticeServer
+from stand_ins.practice_server import PracticeServer
 
 REPOSITORY = Path(__file__).parents[1]
 STAND_INS = REPOSITORY / "stand_ins"

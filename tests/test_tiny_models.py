@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from helpers.config import REPOSITORY
-from helpers.dataset import PHRASINGS
+from stand_ins.practice_server import PHRASINGS
 
 FOLDER = REPOSITORY / "stand_ins"
 BENCHMARKS = REPOSITORY / "benchmarks"

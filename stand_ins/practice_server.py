@@ -3,7 +3,7 @@
 It is no LLM: it fills the acronym into the phrasings of a bank, and judges by looking for the definition. It
 reads what is wanted from the same prompt that an LLM gets, and knows nothing about who asks. A model that an
 administrator has listed, as in Open WebUI, answers for itself: its requests are passed on, and the reply says so.
-Alone: `python -m helpers.practice_server --port 8080`.
+Alone: `python -m stand_ins.practice_server --port 8080`.
 """
 
 import argparse
@@ -15,13 +15,16 @@ import secrets
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import requests
 
-from helpers.dataset import LANGUAGE_NAMES, PHRASINGS, holds
+from helpers.dataset import LANGUAGE_NAMES, TEST_INTENTS, holds
 from helpers.replies import find_json
 
+# Its questions: language → split → intent → phrasings, and under "contexts" what names a meaning's field.
+PHRASINGS = json.loads(Path(__file__).with_name("practice_phrasings.json").read_text(encoding="utf-8"))
 PAGE = b"<!doctype html><title>Practice server</title><p>This is not an LLM. The API is under /api."
 EXPIRED = "Your session has expired or the token is invalid. Please sign in again."
 PROHIBITED = "You do not have permission to access this resource. Please contact your administrator for assistance."
@@ -102,7 +105,7 @@ def _choose_questions(fields: dict[str, Any], seed: int) -> list[str]:
     phrasings = [text for layer in itertools.zip_longest(*pools) for text in layer if text]
     questions = [text.format(acronym=fields["acronym"]) for text in phrasings]
     if "context" in fields:
-        split = "test" if any(intent in PHRASINGS["intents"]["test"] for intent in fields["intents"]) else "train"
+        split = "test" if any(intent in TEST_INTENTS for intent in fields["intents"]) else "train"
         frames = PHRASINGS["contexts"][language][split]
         questions = [frame.format(context=fields["context"], question=text)
                      for frame, text in zip(itertools.cycle(frames), questions)]  # fmt: skip

@@ -1,0 +1,1 @@
+"""What plays the real thing where there is none, and says so; a helper imports it when it needs it, not before."""
