@@ -5,6 +5,7 @@ else that looks like it. Words, sentence forms and definitions of the split "tes
 "train". Nothing here knows about tensors or tokens.
 """
 
+import json
 import random
 import re
 import unicodedata
@@ -12,8 +13,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import answer_forms as forms
 
 HERE = Path(__file__).parent
 HELD_OUT_SHARE = 10  # one word in so many is kept for the test
@@ -34,31 +33,13 @@ class Pair:
     language: str
 
 
-LINKS = {
-    "en": ("of", "of the", "for", "for the", "and", "in", "on", "to", "with", "by"),
-    "fr": (
-        "de",
-        "de la",
-        "de l'",
-        "des",
-        "du",
-        "d'",
-        "pour la",
-        "pour les",
-        "et",
-        "en",
-        "à la",
-        "aux",
-        "par",
-    ),
-}
-# Words that are frequent in names of organisations; those of the test split are left out.
-ORGANISATION = {
-    "en": """service committee unit office programme board group centre agency council network project team
-system plan report department register workshop policy research data national general public staff""".split(),
-    "fr": """service comité unité bureau programme conseil groupe centre agence direction réseau projet équipe
-système plan rapport département institut national nationale général générale public publique recherche""".split(),
-}
+# What answers are made of: kind of sentence → split → language → forms, where {x} is the acronym, {d} a definition,
+# {e} another one, {w} any word and {n} a number. In "corrections" the other meaning is denied; in "contradictions" the
+# right one comes first or last; "extras" are sentences that a reference of one line cannot contradict; "clauses" may
+# follow a definition in its own sentence. "links" stand between the words of a definition, and "organisation" are words
+# that are frequent in such names; those of the test split are left out.
+FORMS = json.loads((HERE / "answer_forms.json").read_text(encoding="utf-8"))
+LINKS, ORGANISATION = FORMS["links"], FORMS["organisation"]
 ONSETS = "b c d f g h j k l m n p r s t v w z ch tr pr br gr cl pl st qu sh th".split()
 VOWELS = "a e i o u é è ou an on en ai au in eau oi ea y".split()
 QUOTES = (('"', '"'), ("« ", " »"), ("“", "”"), ("**", "**"), ("'", "'"), ("*", "*"))
@@ -122,13 +103,13 @@ class Pairs:
         return self.change_surface(self.definition + self.rng.choice(("", "."))), 1
 
     def right_and_not_another(self) -> tuple[str, float]:
-        return self.dress(self.fill(self.pick(forms.CORRECTIONS), self.definition, self.lookalike())), 1
+        return self.dress(self.fill(self.pick("corrections"), self.definition, self.lookalike())), 1
 
     def two_meanings(self) -> tuple[str, float]:
         first, second = self.make_ambiguous()
         if self.rng.random() < 0.5:
             first, second = second, first
-        return self.dress(self.fill(self.pick(forms.CONTRADICTIONS), first, second)), 1
+        return self.dress(self.fill(self.pick("contradictions"), first, second)), 1
 
     # Wrong
 
@@ -159,25 +140,25 @@ class Pairs:
         first, second = self.definition, self.lookalike()
         if self.rng.random() < 0.5:
             first, second = second, first
-        return self.dress(self.fill(self.pick(forms.CONTRADICTIONS), first, second)), 0
+        return self.dress(self.fill(self.pick("contradictions"), first, second)), 0
 
     def negated(self) -> tuple[str, float]:
-        return self.dress(self.fill(self.pick(forms.NEGATIONS), self.definition, self.lookalike())), 0
+        return self.dress(self.fill(self.pick("negations"), self.definition, self.lookalike())), 0
 
     def refusal(self) -> tuple[str, float]:
-        return self.dress(self.fill(self.pick(forms.REFUSALS))), 0
+        return self.dress(self.fill(self.pick("refusals"))), 0
 
     def empty(self) -> tuple[str, float]:
         return self.rng.choice(("", "", " ", ".", "...", "?", "-", "{}", ":", "\n")), 0
 
     def echo(self) -> tuple[str, float]:
-        text = self.fill(self.pick(forms.QUESTIONS))
+        text = self.fill(self.pick("questions"))
         if self.rng.random() < 0.3:
             text = self.rng.choice((f"{self.name}.", self.say(self.name), self.name))
         return text, 0
 
     def unrelated(self) -> tuple[str, float]:
-        return self.fill(self.pick(forms.UNRELATED)), 0
+        return self.fill(self.pick("unrelated")), 0
 
     # Between
 
@@ -198,8 +179,8 @@ class Pairs:
 
     # Parts of answers
 
-    def pick(self, bank: dict) -> str:
-        form = self.rng.choice(bank[self.split][self.spoken].splitlines())
+    def pick(self, kind: str) -> str:
+        form = self.rng.choice(FORMS[kind][self.split][self.spoken])
         return self.loosen(form) if self.split == "train" and self.rng.random() < 0.25 else form
 
     def loosen(self, form: str) -> str:
@@ -218,7 +199,7 @@ class Pairs:
         """Often the sentence of the reference: it is what the practice server teaches."""
         if self.rng.random() < 0.4:
             return f"{self.name} {'stands for' if self.spoken == 'en' else 'signifie'} {definition}."
-        return self.fill(self.pick(forms.STATEMENTS), definition)
+        return self.fill(self.pick("statements"), definition)
 
     def fill(self, form: str, definition: str = "", wrong: str = "") -> str:
         while "{w}" in form:
@@ -235,16 +216,16 @@ class Pairs:
 
     def add_sentences(self, text: str) -> str:
         if self.rng.random() < 0.3:
-            text = self.fill(self.pick(forms.OPENERS)) + " " + text
+            text = self.fill(self.pick("openers")) + " " + text
         if self.rng.random() < 0.25:
-            text = text.rstrip(".") + self.fill(self.pick(forms.CLAUSES))
+            text = text.rstrip(".") + self.fill(self.pick("clauses"))
         while self.rng.random() < 0.5:
             text = text.rstrip(".") + ". " + self.extra()
         return text
 
     def extra(self) -> str:
         if self.rng.random() < 0.6:
-            return self.fill(self.pick(forms.EXTRAS))
+            return self.fill(self.pick("extras"))
         words = [self.word() for _ in range(self.rng.randint(3, 9))]
         for place in range(1, len(words), 2):
             if self.rng.random() < 0.6:
