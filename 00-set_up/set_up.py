@@ -32,13 +32,13 @@ OLDEST_TORCH = (2, 6)  # as in requirements.txt
 
 # The one place that says what a platform changes: whether its Python brings torch and JupyterLab (its torch is used
 # as it is, its kernel "python3" becomes ours); the folder that outlives the service, where models and results belong;
-# folders, seen from the repository, that may be mounted as the bucket; an extra of pyproject.toml.
-Platform = namedtuple("Platform", "brings_torch, in_place, lasting_dir, buckets, extra")
+# folders, seen from the repository, that may be mounted as the bucket.
+Platform = namedtuple("Platform", "brings_torch, in_place, lasting_dir, buckets")
 PLATFORMS = {
-    "local": Platform(False, False, None, (), None),
-    "onyxia": Platform(True, False, "~/work", (), "s3"),
-    "gcp": Platform(True, False, None, ("../bucket",), None),
-    "colab": Platform(True, True, None, ("../drive/MyDrive/acronym-tutorial-bucket",), None),
+    "local": Platform(False, False, None, ()),
+    "onyxia": Platform(True, False, "~/work", ()),
+    "gcp": Platform(True, False, None, ("../bucket",)),
+    "colab": Platform(True, True, None, ("../drive/MyDrive/acronym-tutorial-bucket",)),
 }
 
 
@@ -128,9 +128,8 @@ def install(name, torch, dev=False, newest=False, kind=None):
         raise SetUpError(
             f"{ENVIRONMENT} does not see the platform's PyTorch {torch}, which is not to be installed twice."
         )
-    extras = ["dev"] * dev + [platform.extra] * bool(platform.extra)
     # What makes the helpers importable is built with that setuptools: pip would take an old one of the platform's.
-    run(*pip, "--no-build-isolation", "-r", "requirements.txt", *(["-e", f".[{','.join(extras)}]"] if extras else []))
+    run(*pip, "--no-build-isolation", "-r", "requirements.txt", *(["-e", ".[dev]"] if dev else []))
     STAMP.write_text(json.dumps(wanted), encoding="utf-8")
     return str(python)
 

@@ -200,8 +200,6 @@ def platform_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = next(folder.glob("lib/python*/site-packages"))
     # setuptools finds the tutorial's own helpers there too: the clone's come before them.
     (own / "tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    (own / "s3fs-2026.9.0.dist-info").mkdir()  # which Onyxia's images bring
-    (own / "s3fs-2026.9.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: s3fs\nVersion: 2026.9.0\n")
     (folder / "bin/jupyter").write_text("#!/bin/sh\n")
     (folder / "bin/jupyter").chmod(0o755)
     for path in [folder.parent, folder, *folder.rglob("*")]:
