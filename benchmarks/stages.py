@@ -1,14 +1,17 @@
-"""All three stages beside the original tutorial's way of doing them, and beside what the machine allows.
+"""How fast each stage is, and how time and memory grow with the number of acronyms: two tables, each on its page.
 
-    python benchmarks/stages.py            measures, adds the rounds to those of stages.json on the same processor, and
-                                           writes the table of all of them into README.md
+    python benchmarks/stages.py            all three stages beside the original tutorial's way and beside what the
+                                           machine allows; adds the rounds to those of stages.json on the same
+                                           processor, and writes the table of all of them into README.md
     python benchmarks/stages.py --check    measures again, and says whether each ratio lies in the spread that README.md
                                            states; writes nothing
+    python benchmarks/stages.py --growth   10 to 10,000 acronyms; writes its table into benchmarks/README.md
 
-The original's way is told anew, in our own words. In each round the two ways and the bound follow one another, so that
-a busy machine slows all three. Waiting for a server counts in seconds of the clock, computing in seconds of one core.
-The LLM is the practice server, a stand-in, with a known delay: what is measured is the waiting, not an LLM.
-`--small` shrinks everything, to try the command itself: its numbers mean nothing, and README.md stays as it is.
+In each round the two ways and the bound (ways.py) follow one another, so that a busy machine slows all three. For
+growth each stage and size runs in a process of its own, so that its peak memory is its own; where a whole run would
+take hours, a part is measured and multiplied: such numbers begin with "~". The acronyms are invented, the LLM is the
+practice server and the model tiny-chat, stand-ins all.
+`--small` shrinks everything, to try the command itself: its numbers mean nothing, and the pages stay as they are.
 """
 
 import argparse
@@ -17,58 +20,63 @@ import math
 import platform
 import random
 import re
+import string
+import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 
-import pandas as pd
-import requests
-import torch
-from answering_speed import exam_questions, one_by_one
-from torch.utils.flop_counter import FlopCounterMode
-from training_speed import (
-    Timer,
-    clock,
-    example_rows,
-    knobs_for,
-    load_tiny_chat,
-    matmul_rate,
-    original_trainer,
-    our_trainer,
-    prepare,
-    random_model,
-    spread,
-    time_bare,
-    time_trainer,
-)
-
-from helpers import chat, compare, dataset, model, score, train
-from helpers.acronyms import read_acronyms
+# Torch and what imports it are imported where they are used: stage 1's processes must not carry its memory.
+from helpers import chat, dataset
+from helpers.acronyms import Acronym, read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY
-from stand_ins.practice_server import PracticeServer
+from stand_ins.practice_server import reply_to
 
+HERE = Path(__file__).parent
 MARKS = ("<!-- benchmarks/stages.py: begin -->", "<!-- benchmarks/stages.py: end -->")
-ROUND = ("original", "ours", "bound")
-Round = tuple[float, float, float]  # the seconds of each
+GROWTH_MARKS = ("<!-- growth by benchmarks/stages.py: begin -->", "<!-- growth by benchmarks/stages.py: end -->")
 COLUMNS = ("stage, and what is done", "the original's way", "ours", "original ÷ ours", "bound", "ours ÷ bound")
-AT_ONCE = 4  # requests in flight, the helpers' default
+LATENCY, AT_ONCE = 2.0, 4  # seconds of an LLM's reply and requests in flight, assumed for growth
+WORDS = REPOSITORY / "stand_ins/build/english_words.txt"
+SIZES = (10, 100, 1000, 10_000)
+MOST = {"stage 2": 1000}  # acronyms up to which a stage is measured; beyond, multiplied
+PEAK = "peak memory, MB"
+COUNTS = ("requests", "rows", "steps", "questions")
 _RATIO = re.compile(r"([\d.]+) \(([\d.]+) – ([\d.]+)\)")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=5, help="times that each is measured, in turn")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--check", action="store_true", help="compare with the page's table instead of writing it")
+    other.add_argument("--growth", action="store_true", help="how time and memory grow with the number of acronyms")
+    parser.add_argument("--rounds", type=int, default=5, help="times that each way is measured, in turn")
     parser.add_argument("--delay", type=float, default=0.25, help="seconds that a reply of the server takes")
     parser.add_argument("--small", action="store_true", help="little of everything, to try the command")
-    parser.add_argument("--check", action="store_true", help="compare with the page's table instead of writing it")
-    parser.add_argument("--page", type=Path, help="where the table stands; README.md, or with --small nowhere")
+    parser.add_argument("--page", type=Path, help="where the table stands, if not on its page; with --small nowhere")
     parser.add_argument("--runs", type=Path, help="where the rounds are kept; stages.json, or with --small nowhere")
     given = parser.parse_args()
-    page = given.page or (None if given.small else REPOSITORY / "README.md")
-    runs = given.runs or (None if given.small else Path(__file__).with_name("stages.json"))
+    usual = HERE / "README.md" if given.growth else REPOSITORY / "README.md"
+    page = given.page or (None if given.small else usual)
+    if given.growth:
+        measure_growth(given.small, page)
+    else:
+        runs = given.runs or (None if given.small else HERE / "stages.json")
+        measure_speed(given, page, runs)
+
+
+# --- speed ---------------------------------------------------------------------------------------------------------
+
+
+def measure_speed(given: argparse.Namespace, page: Path | None, runs: Path | None) -> None:
+    import torch
+
     warnings.filterwarnings("ignore", category=FutureWarning)  # PEFT's old name for checkpointing: not ours to mend
     torch.set_num_threads(1)
     run = {"processor": processor(), "delay": given.delay, "works": {}}
@@ -86,144 +94,35 @@ def main() -> None:
         together = [*(other for other in kept if alike(other, run)), run]
         runs.write_text("[\n" + ",\n".join(map(json.dumps, [*kept, run])) + "\n]\n", encoding="utf-8")
     if page:
-        write(page, report(together))
+        write(page, report(together), MARKS)
 
 
-def works(small: bool, delay: float) -> Iterator[tuple[str, Callable[[], Round]]]:
-    """What is measured: its name for the table, and a function that measures a round of it."""
-    acronyms = read_acronyms(Path(__file__).with_name("new_acronyms.json"))[: 4 if small else 24]
-    yield f"1, {len(acronyms)} acronyms, {AT_ONCE} requests at once", lambda: conversations(acronyms, delay)
-    rows = train.make_rows(dataset.read_dataset(EXAMPLE_DATA / "train_dataset.json"))[:4] if small else example_rows()
-    rows = random.Random(0).sample(rows, min(len(rows), 160))
+def works(small: bool, delay: float) -> Iterator[tuple[str, Callable[[], tuple[float, float, float]]]]:
+    """What is measured: its name for the table, and a function that gives the seconds of a round, as ways.py says."""
+    import ways
+
+    from helpers import compare, train
+
+    acronyms = read_acronyms(HERE / "new_acronyms.json")[: 4 if small else 24]
+    yield f"1, {len(acronyms)} acronyms, {ways.AT_ONCE} requests at once", lambda: ways.conversations(acronyms, delay)
+    if small:
+        rows = train.make_rows(dataset.read_dataset(EXAMPLE_DATA / "train_dataset.json"))[:4]
+    else:
+        rows = random.Random(0).sample(ways.example_rows(), 160)
     width = 256 if small else 1024  # of the matrices that the best rate is measured with
-    yield f"2, tiny-chat, {len(rows)} rows", training(load_tiny_chat, rows, width)
+    yield f"2, tiny-chat, {len(rows)} rows", ways.training(ways.load_tiny_chat, rows, width)
     shape, few = ("small", rows[:4]) if small else ("SmolLM2-135M", rows[:16])
-    yield f"2, {shape}'s shape, {len(few)} rows", training(lambda: random_model(shape), few, width)
-    questions, (longest, shorter) = exam_questions(3 if small else 64), (8, 4) if small else (48, 16)  # tokens
-    yield f"3, tiny-chat, {len(questions)} answers", answering(load_tiny_chat, questions, longest, width)
+
+    def load():
+        return ways.random_model(shape)
+
+    yield f"2, {shape}'s shape, {len(few)} rows", ways.training(load, few, width)
+    questions, (longest, shorter) = ways.exam_questions(3 if small else 64), (8, 4) if small else (48, 16)  # tokens
+    yield f"3, tiny-chat, {len(questions)} answers", ways.answering(ways.load_tiny_chat, questions, longest, width)
     few = questions[:2] if small else questions[:8]
-    yield f"3, {shape}'s shape, {len(few)} answers", answering(lambda: random_model(shape), few, shorter, width)
+    yield f"3, {shape}'s shape, {len(few)} answers", ways.answering(load, few, shorter, width)
     labelled = compare.read_summary(EXAMPLE_DATA / "labelled_answers.json")[: len(acronyms)]
-    yield f"3, {len(labelled)} verdicts, {AT_ONCE} requests at once", lambda: judging(labelled, delay)
-
-
-# --- waiting for a server ------------------------------------------------------------------------------------------
-
-
-def conversations(acronyms: list, delay: float) -> Round:
-    """The original asks for one acronym after the other and takes what comes."""
-    prompts = [dataset.conversation_prompt(a, 16, intents=dataset.TRAIN_INTENTS) for a in acronyms]
-
-    def ours(ask: Callable[[str], str]) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "train.json"
-            dataset.build_dataset(acronyms, ask, path, count=16, split="train", workers=AT_ONCE)
-
-    return waiting(prompts, dataset.parse_conversations, ours, delay)
-
-
-def judging(rows: list[dict], delay: float) -> Round:
-    """The original has one answer judged after the other."""
-    rows = [row | {"definition": " | ".join(row["definitions"])} for row in rows]
-    prompts = [score.judge_prompt(row["question"], row["answer"], row["definition"]) for row in rows]
-    return waiting(prompts, score.parse_verdict, lambda ask: score.judge(ask, rows, workers=AT_ONCE), delay)
-
-
-def waiting(prompts: list[str], parse: Callable, ours: Callable, delay: float) -> Round:
-    """The bound: each prompt sent once, as many at once as allowed, and nothing but the server's delay."""
-    with PracticeServer(delay=delay) as server:
-        llm = chat.Chat(server.url, server.token, server.models[0])
-        started = time.perf_counter()
-        for prompt in prompts:
-            body = {"model": llm.model, "messages": [{"role": "user", "content": prompt}]}
-            headers = {"Authorization": f"Bearer {server.token}"}
-            reply = requests.post(f"{server.url}/chat/completions", json=body, headers=headers, timeout=60).json()
-            parse(reply["choices"][0]["message"]["content"])
-        between = time.perf_counter()
-        ours(llm.ask)
-        ended = time.perf_counter()
-        llm.close()
-    return between - started, ended - between, math.ceil(len(prompts) / AT_ONCE) * delay
-
-
-# --- computing -----------------------------------------------------------------------------------------------------
-
-
-def training(load: Callable, rows: list[dict], width: int) -> Callable[[], Round]:
-    """The original trains with batch 1, all rows padded to one length, the prompt learnt too.
-
-    The bound: the products of matrices that the rows need one by one, without padding, at this core's best rate.
-    """
-    base, tokenizer = load()
-    knobs = knobs_for(base)
-    data, bf16 = prepare(base, tokenizer, rows, knobs)
-    with FlopCounterMode(display=False) as counter:
-        time_bare(load()[0], data, replace(knobs, batch_size=1), bf16=False, flat=False)
-    steps, products = math.ceil(len(rows) / knobs.batch_size), counter.get_total_flops()
-
-    def measure() -> Round:
-        with tempfile.TemporaryDirectory() as folder:
-            timer = Timer()
-            original_trainer(*load(), rows, knobs, folder, timer).train()
-        ours = steps * time_trainer(our_trainer, *load(), rows, knobs)
-        return (
-            timer.step * len(rows),
-            ours,
-            products / matmul_rate("cpu", torch.bfloat16 if bf16 else torch.float32, width),
-        )
-
-    time_trainer(our_trainer, *load(), rows[: knobs.batch_size], knobs)  # what the first run of all pays once
-    return measure
-
-
-def answering(load: Callable, questions: list[str], tokens: int, width: int) -> Callable[[], Round]:
-    """The original samples the answers, one question after the other.
-
-    The bound, the longer of two: the products of matrices that the answers need one by one, without padding, at
-    this core's best rate; the weights read once for each token that a batch writes, at its best rate of reading.
-    """
-    language_model, tokenizer = load()
-    original = one_by_one(language_model, tokenizer, tokens, sample=True)
-
-    def ours(batch_size: int) -> None:
-        model.answer(language_model, tokenizer, questions, max_new_tokens=tokens, batch_size=batch_size)
-
-    passes = []
-    with FlopCounterMode(display=False) as counter:
-        ours(1)
-    hook = language_model.register_forward_hook(lambda *_: passes.append(1))
-    ours(64)
-    hook.remove()
-    count, products = language_model.num_parameters() * len(passes), counter.get_total_flops()
-
-    def measure() -> Round:
-        torch.manual_seed(0)
-        started = clock()
-        original(questions)
-        between = clock()
-        ours(64)
-        ended = clock()
-        bound = max(
-            products / matmul_rate("cpu", torch.float32, width), count / reading(language_model.num_parameters())
-        )
-        return between - started, ended - between, bound
-
-    original(questions[:2])
-    return measure
-
-
-def reading(count: int) -> float:
-    """Numbers a second that one core reads out of as many in float32, as a matrix by a vector; the best of some."""
-    weights, vector = torch.ones(count // 1024, 1024), torch.ones(1024)
-    seconds = []
-    for _ in range(10):
-        started = clock()
-        weights @ vector
-        seconds.append(clock() - started)
-    return weights.numel() / min(seconds)
-
-
-# --- the table -----------------------------------------------------------------------------------------------------
+    yield f"3, {len(labelled)} verdicts, {ways.AT_ONCE} requests at once", lambda: ways.judging(labelled, delay)
 
 
 def alike(run: dict, other: dict) -> bool:
@@ -233,10 +132,7 @@ def alike(run: dict, other: dict) -> bool:
 
 def report(runs: list[dict]) -> str:
     """The table of all rounds of some runs that are alike, and what it was measured on."""
-    measured = {
-        work: pd.DataFrame([seconds for run in runs for seconds in run["works"][work]], columns=ROUND)
-        for work in runs[0]["works"]
-    }
+    measured = {work: [seconds for run in runs for seconds in run["works"][work]] for work in runs[0]["works"]}
     rounds = len(measured[min(measured)])
     note = (
         f"*One core of a shared {runs[0]['processor']}; median of {rounds} rounds ({len(runs)} run(s) of the command),"
@@ -246,30 +142,27 @@ def report(runs: list[dict]) -> str:
     return "\n".join(["", *table(measured), "", note, ""])
 
 
-def table(measured: dict[str, pd.DataFrame]) -> list[str]:
+def table(measured: dict[str, list[Sequence[float]]]) -> list[str]:
     """The lines of a Markdown table: medians of the seconds, and the ratios of each round with their spread."""
     lines = [COLUMNS, ["---", *["--:"] * (len(COLUMNS) - 1)]]
-    for work, seconds in measured.items():
-        original, ours, bound = (f"{seconds[way].median():.2g} s" for way in ROUND)
-        faster, above = seconds.original / seconds.ours, seconds.ours / seconds.bound
-        lines.append([work, original, ours, spread(faster, ".2f"), bound, spread(above, ".2f")])
+    for work, rounds in measured.items():
+        original, ours, bound = (f"{median(seconds):.2g} s" for seconds in zip(*rounds, strict=True))
+        faster, above = [a / b for a, b, _ in rounds], [b / c for _, b, c in rounds]
+        lines.append([work, original, ours, spread(faster), bound, spread(above)])
     return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def spread(values: list[float]) -> str:
+    return f"{median(values):.2f} ({min(values):.2f} – {max(values):.2f})"
 
 
 def processor() -> str:
     """The processor's name, as Linux tells it, and the instructions that torch uses: one name has several speeds."""
+    import torch
+
     path = Path("/proc/cpuinfo")
     found = re.search(r"^model name\s*: (.+)$", path.read_text() if path.exists() else "", re.MULTILINE)
     return f"{found[1] if found else platform.machine()} ({torch.backends.cpu.get_cpu_capability()})"
-
-
-def write(page: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
-    """Put the table between the two marks of a page, and touch nothing else."""
-    before, between, after = page.read_text(encoding="utf-8").partition(marks[0])
-    _, end, after = after.partition(marks[1])
-    if not between or not end:
-        raise SystemExit(f"{page} has no place for the table: it needs the lines {' and '.join(marks)}.")
-    page.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}", encoding="utf-8")
 
 
 def check(page: str, text: str) -> None:
@@ -290,6 +183,198 @@ def within(stated: list, found: list) -> bool:
     """Whether each median found lies between the least and the most that were stated for it."""
     pairs = zip(stated, found, strict=False)
     return len(stated) == len(found) and all(float(s[1]) <= float(f[0]) <= float(s[2]) for s, f in pairs)
+
+
+# --- growth --------------------------------------------------------------------------------------------------------
+
+
+def measure_growth(small: bool, page: Path | None) -> None:
+    sizes, most = ((2, 4, 8), {"stage 2": 4}) if small else (SIZES, MOST)
+    columns: dict[int, dict[str, str]] = {size: {} for size in sizes}
+    for name, stage in (("stage 1", stage_one), ("stage 2", stage_two), ("stage 3", stage_three)):
+        measured: dict[int, dict[str, float]] = {}
+        for size in sizes:
+            whole = size <= most.get(name, size)
+            if not whole:  # half the largest measured size has the same recipe, the next smaller column may not
+                half = most[name] // 2
+                measured[half] = in_own_process(stage, half, small)
+            measured[size] = in_own_process(stage, size, small) if whole else on_a_line(measured, size)
+            columns[size] |= {f"{name}: {what}": show(what, n, whole) for what, n in measured[size].items()}
+            print(f"{name}, {size} acronyms: {measured[size]}", flush=True)
+    text = "\n".join(["", *growth_table(columns), ""])
+    print(f"\n{text}")
+    if page:
+        write(page, text, GROWTH_MARKS)
+
+
+def on_a_line(measured: dict[int, dict[str, float]], size: int) -> dict[str, float]:
+    """What a list of this size takes if the growth between the two largest sizes goes on; not the peak memory, which
+    is that of one batch and differs by chance."""
+    (a, first), (b, second) = sorted(measured.items())[-2:]
+    drawn = {what: second[what] + (second[what] - first[what]) * (size - b) / (b - a) for what in second}
+    return {what: value for what, value in drawn.items() if what != PEAK}
+
+
+def in_own_process(stage, size: int, small: bool) -> dict[str, float]:
+    options = {"mp_context": get_context("spawn"), "max_tasks_per_child": 1}
+    with ProcessPoolExecutor(1, **options) as pool:
+        return pool.submit(_with_memory, stage, size, small).result()
+
+
+def _with_memory(stage, size: int, small: bool) -> dict[str, float]:
+    import resource  # which Windows lacks
+
+    with tempfile.TemporaryDirectory() as folder:
+        rows = stage(size, Path(folder), small)
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, kilobytes elsewhere
+    return rows | {PEAK: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+
+
+# What is counted or measured; a name that begins with "~" is a part, multiplied.
+
+
+def stage_one(size: int, folder: Path, small: bool) -> dict[str, float]:
+    """The whole of notebook 1, from a CSV on, with the practice server in the same process."""
+    list_path = folder / "acronyms.csv"
+    lines = [f"{acronym.name},{acronym.definitions[0]}" for acronym in invent(size)]
+    list_path.write_text("\n".join(["acronym,definition", *lines]), encoding="utf-8")
+    llm, calls = chat.connect(None, None, None), []
+
+    def ask(prompt: str) -> str:
+        calls.append(1)
+        return llm.ask(prompt)
+
+    started = time.process_time()
+    acronyms = read_acronyms(list_path)
+    train, test = build(acronyms, ask, folder)
+    dataset.overlap(train, test[:200])
+    dataset.write_probes(folder / "probes.json", dataset.make_probes(acronyms))
+    seconds = time.process_time() - started
+    llm.close()
+    waited = math.ceil(len(calls) / AT_ONCE) * LATENCY
+    kept = sum(path.stat().st_size for path in folder.glob("*.json")) / 1e6
+    return {"requests": len(calls), "our own work": seconds, "~waiting for an LLM": waited, "files, MB": kept}
+
+
+def stage_two(size: int, folder: Path, small: bool) -> dict[str, float]:
+    """The rows, mixed, tokenized and checked; then some steps, for the time of all."""
+    import torch
+    from ways import load_tiny_chat, random_model, time_step
+
+    from helpers import train
+
+    torch.set_num_threads(1)
+    acronyms = invent(size)
+    records, _ = build(acronyms, reply_to, folder)
+    base, tokenizer = load_tiny_chat()
+    started = time.process_time()
+    knobs = train.Knobs.for_size(base.num_parameters(), size)
+    extra = train.rehearsal_conversations(base, tokenizer, dataset.make_probes(acronyms), knobs)
+    rows = train.make_rows(records, extra)
+    train.check_rows(tokenizer, rows)
+    prepared = time.process_time() - started
+    sample = random.Random(0).sample(rows, min(len(rows), 32 if small else 640))
+    step = time_step(base, tokenizer, sample, replace(knobs, epochs=1))
+    found = {"rows": len(rows), "preparing them": prepared, "steps": knobs.epochs * steps_of(rows, knobs)}
+    found["~training"] = found["steps"] * step
+    shape = "small" if small else "SmolLM2-135M"
+    bigger, tokenizer = random_model(shape)
+    knobs = train.Knobs.for_size(135_000_000, size)
+    step = time_step(bigger, tokenizer, sample[: 2 * knobs.batch_size], replace(knobs, epochs=1))
+    rows = rows[: sum(len(record["conversation"]) for record in records) + 3 * size]  # what its recipe mixes in
+    return found | {f"~training {shape}'s shape": knobs.epochs * steps_of(rows, knobs) * step}
+
+
+def stage_three(size: int, folder: Path, small: bool) -> dict[str, float]:
+    """The exam of one model: a sample answered and scored for the time of all; every answer marked and compared."""
+    import torch
+    from ways import load_tiny_chat
+
+    from helpers import compare, model, score
+    from helpers.config import load_config
+
+    torch.set_num_threads(1)
+    acronyms = invent(size)
+    train, test = build(acronyms, reply_to, folder)
+    base, tokenizer = load_tiny_chat()
+    exam = score.write_exam(test, dataset.make_probes(acronyms), train)
+    sample = random.Random(0).sample(exam, min(len(exam), 8 if small else 256))
+    started = time.process_time()
+    answers = model.answer(base, tokenizer, [row["question"] for row in sample])
+    answered = time.process_time() - started
+    pairs = [row | {"answer": answer} for row, answer in zip(sample, answers, strict=True)]
+    scorers = score.make_scorers(embedding_model="wordllama", cross_encoder=load_config().cross_encoder)
+    scorers["cross-encoder"](pairs[:1])
+    started = time.process_time()
+    scorers["cross-encoder"](pairs)
+    scored = time.process_time() - started
+    rows = [row | {"answer": row["reference"]} for row in exam]
+    started = time.process_time()
+    run = {"rows": score.mark_answers(rows)}
+    compare.compare_pairs({"first": run, "second": run}, score.HELD_OUT)
+    marked = time.process_time() - started
+    held_out = sum(row["measure"] in score.HELD_OUT for row in exam)
+    found = {"questions": len(exam), "~answering": answered * len(exam) / len(sample)}
+    found |= {"~cross-encoder": scored * held_out / len(sample), "marking, comparing two models": marked}
+    return found | {"~an LLM judge on all": math.ceil(held_out / AT_ONCE) * LATENCY}
+
+
+def build(acronyms: list[Acronym], ask, folder: Path) -> tuple[list[dict], list[dict]]:
+    """Training and held-out conversations, as many as notebook 1 has written for a list of this length."""
+    records = []
+    for split, count in zip(("train", "test"), dataset.choose_counts(len(acronyms)), strict=True):
+        path, avoid = folder / f"{split}.json", records[0] if records else []
+        dataset.build_dataset(acronyms, ask, path, count=count, split=split, avoid=avoid, workers=AT_ONCE)
+        records.append(dataset.read_dataset(path))
+    return records[0], records[1]
+
+
+def invent(size: int) -> list[Acronym]:
+    """Acronyms of three to six letters that nobody uses, each a word a letter."""
+    rng, names = random.Random(0), {}
+    words = [word.title() for word in WORDS.read_text(encoding="utf-8").split() if word.isalpha()]
+    while len(names) < size:
+        name = "".join(rng.choices(string.ascii_uppercase, k=rng.randint(3, 6)))
+        names.setdefault(name, Acronym(name, (" ".join(rng.choices(words, k=len(name))),)))
+    return list(names.values())
+
+
+def steps_of(rows: list[dict], knobs) -> int:
+    return math.ceil(len(rows) / knobs.batch_size)
+
+
+def show(what: str, value: float, whole: bool) -> str:
+    """A number for the table: bytes, a count, or seconds; one that was multiplied begins with "~"."""
+    text = f"{value:,.{1 if value < 10 else 0}f}" if "MB" in what else f"{value:,.0f}"
+    text = text if "MB" in what or what in COUNTS else span(value)
+    return text if whole and not what.startswith("~") else f"~{text}"
+
+
+def span(seconds: float) -> str:
+    """Seconds in the unit that reads best, to two digits."""
+    unit, name = next((u, n) for u, n in ((86400, "d"), (3600, "h"), (60, "min"), (0, "s")) if seconds >= 2 * u)
+    return f"{seconds / (unit or 1):.{1 if seconds / (unit or 1) < 10 else 0}f} {name}"
+
+
+def growth_table(columns: dict[int, dict[str, str]]) -> list[str]:
+    """The lines of a Markdown table: one row a number, one column a size."""
+    lines = [["acronyms", *(f"{size:,}" for size in columns)], ["---", *["--:"] * len(columns)]]
+    lines += [
+        [what.replace("~", ""), *(rows.get(what, "-") for rows in columns.values())] for what in columns[min(columns)]
+    ]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+# --- the pages -----------------------------------------------------------------------------------------------------
+
+
+def write(page: Path, text: str, marks: tuple[str, str]) -> None:
+    """Put the table between the two marks of a page, and touch nothing else."""
+    before, between, after = page.read_text(encoding="utf-8").partition(marks[0])
+    _, end, after = after.partition(marks[1])
+    if not between or not end:
+        raise SystemExit(f"{page} has no place for the table: it needs the lines {' and '.join(marks)}.")
+    page.write_text(f"{before}{marks[0]}\n{text}\n{marks[1]}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

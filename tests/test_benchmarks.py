@@ -1,4 +1,4 @@
-"""The benchmarks of the stages and of growth compute what they say, and their pages show their tables."""
+"""The benchmark of the stages computes what it says, and the pages show its tables."""
 
 import json
 import math
@@ -6,7 +6,6 @@ import re
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 
@@ -28,10 +27,10 @@ def stages():
 
 
 @pytest.fixture(scope="module")
-def growth(stages):
-    import growth
+def ways(stages):
+    import ways
 
-    return growth
+    return ways
 
 
 def run(module, monkeypatch, *given: str) -> None:
@@ -61,7 +60,7 @@ def test_the_command_writes_its_table_between_the_marks_and_nothing_else(stages,
 
 
 def test_ratios_are_those_of_the_rounds(stages):
-    rounds = pd.DataFrame([(2.0, 1.0, 0.5), (4.0, 1.0, 0.25), (6.0, 2.0, 0.5)], columns=stages.ROUND)
+    rounds = [(2.0, 1.0, 0.5), (4.0, 1.0, 0.25), (6.0, 2.0, 0.5)]
     *_, line = stages.table({"work": rounds})
     assert line == "| work | 4 s | 1 s | 3.00 (2.00 – 4.00) | 0.5 s | 4.00 (2.00 – 4.00) |"
 
@@ -78,25 +77,26 @@ def test_the_rounds_of_runs_that_are_alike_are_put_together(stages, monkeypatch,
     assert len(json.loads(runs.read_text())) == 4
 
 
-def test_waiting_is_measured_against_the_delay_over_the_requests_at_once(stages):
+def test_waiting_is_measured_against_the_delay_over_the_requests_at_once(ways):
     six = [Acronym(f"ZM{letter}", (f"Zero Meeting {letter}day",)) for letter in "ABCDEF"]
-    original, ours, bound = stages.conversations(six, 0.05)
+    original, ours, bound = ways.conversations(six, 0.05)
     assert bound == 2 * 0.05 and original > 6 * 0.05 and bound < ours < original
     rows = [{"question": "What is ZMW?", "answer": f"{n} things", "definitions": ["x"]} for n in range(5)]
-    original, ours, bound = stages.judging(rows, 0.05)
+    original, ours, bound = ways.judging(rows, 0.05)
     assert bound == 2 * 0.05 and original > 5 * 0.05 and bound < ours < original
 
 
-def test_the_bound_of_training_counts_the_products_that_the_rows_need(stages, monkeypatch):
-    monkeypatch.setattr(stages, "matmul_rate", lambda *_: 1.0)  # one operation a second
-    monkeypatch.setattr(stages, "original_trainer", lambda *arguments: Fake(arguments[-1]))
-    monkeypatch.setattr(stages, "time_trainer", lambda *_, **__: 2.0)
-    original, ours, bound = stages.training(lambda: stages.random_model("small"), ROWS, 8)()
+def test_the_bound_of_training_counts_the_products_that_the_rows_need(ways, monkeypatch, tmp_path):
+    monkeypatch.setattr(ways, "matmul_rate", lambda *_: 1.0)  # one operation a second
+    monkeypatch.setattr(ways, "original_trainer", lambda *arguments: Fake(arguments[-1]))
+    monkeypatch.setattr(ways, "time_step", lambda *_: 2.0)
+    original, ours, bound = ways.training(lambda: ways.random_model("small"), ROWS, 8)()
     assert original == 3.0 * len(ROWS) and ours == 2.0
-    base, tokenizer = stages.random_model("small")
-    knobs = stages.knobs_for(base)
-    data, _ = stages.prepare(stages.random_model("small")[0], tokenizer, ROWS, knobs)
-    tokens, learnt = (sum(count) for count in zip(*((len(i), (n != -100).sum().item()) for i, n in data), strict=True))
+    base, tokenizer = ways.random_model("small")
+    knobs = ways.knobs_for(base)
+    data = ways.our_trainer(ways.random_model("small")[0], tokenizer, ROWS, knobs, str(tmp_path)).train_dataset
+    tokens = sum(len(row["input_ids"]) for row in data)
+    learnt = sum(label != -100 for row in data for label in row["labels"])
     linear = [m for name, m in base.named_modules() if isinstance(m, torch.nn.Linear) and name != "lm_head"]
     frozen = sum(m.weight.numel() for m in linear)
     adapter = knobs.rank * sum(m.in_features + m.out_features for m in linear)
@@ -113,19 +113,19 @@ class Fake:
         self.timer.step = 3.0
 
 
-def test_the_bound_of_answering_is_the_longer_of_reading_and_multiplying(stages, monkeypatch):
-    load = lambda: stages.random_model("small")  # noqa: E731
+def test_the_bound_of_answering_is_the_longer_of_reading_and_multiplying(ways, monkeypatch):
+    load = lambda: ways.random_model("small")  # noqa: E731
     parameters, bounds = load()[0].num_parameters(), []
     for rates in ((1.0, math.inf), (math.inf, 1.0)):
-        monkeypatch.setattr(stages, "matmul_rate", lambda *_, rate=rates[0]: rate)
-        monkeypatch.setattr(stages, "reading", lambda _, rate=rates[1]: rate)
-        bounds.append(stages.answering(load, ["What is ZMW?", "And what is CGT, please?"], 5, 8)()[2])
+        monkeypatch.setattr(ways, "matmul_rate", lambda *_, rate=rates[0]: rate)
+        monkeypatch.setattr(ways, "reading", lambda _, rate=rates[1]: rate)
+        bounds.append(ways.answering(load, ["What is ZMW?", "And what is CGT, please?"], 5, 8)()[2])
     assert bounds[1] == parameters * 5  # its weights, once a token: random ones never end an answer
     assert bounds[0] > 2 * parameters * 2 * 5  # two operations a weight, for two answers of five tokens and more
 
 
-def test_reading_is_a_rate(stages):
-    assert 1e7 < stages.reading(1 << 20) < 1e12
+def test_reading_is_a_rate(ways):
+    assert 1e7 < ways.reading(1 << 20) < 1e12
 
 
 def test_check_says_what_lies_outside_of_the_stated_spread(stages, capsys):
@@ -143,7 +143,7 @@ def test_a_page_without_a_place_is_refused(stages, tmp_path):
     page = tmp_path / "page.md"
     page.write_text("text", encoding="utf-8")
     with pytest.raises(SystemExit, match="no place for the table"):
-        stages.write(page, "table")
+        stages.write(page, "table", stages.MARKS)
     assert page.read_text() == "text"
 
 
@@ -158,15 +158,15 @@ def test_the_readme_shows_the_table_and_names_the_device(stages):
 # Growth
 
 
-def test_growth_lays_out_sizes_and_marks_what_was_not_measured(growth, monkeypatch, tmp_path):
+def test_growth_lays_out_sizes_and_marks_what_was_not_measured(stages, monkeypatch, tmp_path):
     def measure(stage, size: int, small: bool) -> dict[str, float]:
         return {"requests": 3 * size + 1, "~waiting": 60.0 * size, "peak memory, MB": 50.0}
 
     page = tmp_path / "page.md"
-    page.write_text("\n".join(growth.MARKS), encoding="utf-8")
-    monkeypatch.setattr(growth, "in_own_process", measure)
-    run(growth, monkeypatch, "--small", "--page", str(page))
-    header, _, *lines = between(page.read_text(encoding="utf-8"), growth.MARKS)
+    page.write_text("\n".join(stages.GROWTH_MARKS), encoding="utf-8")
+    monkeypatch.setattr(stages, "in_own_process", measure)
+    run(stages, monkeypatch, "--growth", "--small", "--page", str(page))
+    header, _, *lines = between(page.read_text(encoding="utf-8"), stages.GROWTH_MARKS)
     assert header == ["acronyms", "2", "4", "8"]
     assert lines[0] == ["stage 1: requests", "7", "13", "25"]
     assert lines[3:5] == [
@@ -180,37 +180,37 @@ def test_growth_lays_out_sizes_and_marks_what_was_not_measured(growth, monkeypat
     ("seconds", "expected"), [(0.04, "0.0 s"), (9.5, "9.5 s"), (119, "119 s"), (120, "2.0 min"), (7200, "2.0 h"),
                               (86400 * 30, "30 d")]
 )  # fmt: skip
-def test_span(growth, seconds, expected):
-    assert growth.span(seconds) == expected
+def test_span(stages, seconds, expected):
+    assert stages.span(seconds) == expected
 
 
-def test_growth_measures_stage_one_whole(growth, tmp_path):
-    found = growth._with_memory(growth.stage_one, 3, True)
-    train_set, test_set = growth.build(growth.invent(3), growth.reply_to, tmp_path)
+def test_growth_measures_stage_one_whole(stages, tmp_path):
+    found = stages._with_memory(stages.stage_one, 3, True)
+    train_set, test_set = stages.build(stages.invent(3), stages.reply_to, tmp_path)
     assert [len(record["conversation"]) for record in train_set + test_set] == [48] * 3 + [10] * 3
     asked = sum(math.ceil(record["report"]["asked"] / 48) for record in train_set + test_set)
     assert found["requests"] >= asked and found["~waiting for an LLM"] == math.ceil(found["requests"] / 4) * 2
     assert found["files, MB"] > 0 and 20 < found["peak memory, MB"] < 100_000 and found["our own work"] > 0
 
 
-def test_growth_multiplies_what_it_measured_of_the_other_stages(growth, tmp_path):
-    found = growth.stage_two(2, tmp_path, True)
+def test_growth_multiplies_what_it_measured_of_the_other_stages(stages, tmp_path):
+    found = stages.stage_two(2, tmp_path, True)
     assert found["steps"] == 5 * math.ceil(found["rows"] / 16) and found["~training"] > 0
     for path in tmp_path.iterdir():
         path.unlink()
-    found = growth.stage_three(2, tmp_path, True)
+    found = stages.stage_three(2, tmp_path, True)
     assert found["~an LLM judge on all"] == 2 * math.ceil(2 * 10 / 4) and found["~answering"] > 0
 
 
-def test_invented_acronyms_are_as_many_as_asked_for_and_always_the_same(growth):
-    acronyms = growth.invent(300)
-    assert len({acronym.name for acronym in acronyms}) == 300 and acronyms == growth.invent(300)
+def test_invented_acronyms_are_as_many_as_asked_for_and_always_the_same(stages):
+    acronyms = stages.invent(300)
+    assert len({acronym.name for acronym in acronyms}) == 300 and acronyms == stages.invent(300)
 
 
-def test_the_page_of_the_benchmarks_shows_the_growth_and_names_every_command(growth):
+def test_the_page_of_the_benchmarks_shows_the_growth_and_names_every_command(stages):
     page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
-    header, _, *lines = between(page, growth.MARKS)
+    header, _, *lines = between(page, stages.GROWTH_MARKS)
     assert header == ["acronyms", "10", "100", "1,000", "10,000"] and len(lines) > 10
     assert any("~" in cell for line in lines for cell in line)
     commands = {Path(name).name for name in re.findall(r"`python benchmarks/(\w+\.py)", page)}
-    assert commands == {path.name for path in BENCHMARKS.glob("*.py")}
+    assert commands == {path.name for path in BENCHMARKS.glob("*.py") if "__main__" in path.read_text(encoding="utf-8")}
