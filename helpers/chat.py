@@ -203,7 +203,9 @@ def connect(url: str | None, token: str | SecretStr | None, model: str | None) -
     Without `model` it is the first one listed.
     """
     if url is None:
-        from stand_ins.practice_server import PracticeServer  # here, for who has an LLM needs no stand-in of one
+        from stand_ins.practice_server import (
+            PracticeServer,  # here, for who has an LLM needs no stand-in of one
+        )
 
         server = PracticeServer().start()
         chat = Chat(server.url, server.token, model if model in server.models else server.models[0])

@@ -485,7 +485,9 @@ def _unknown_name(listed: Sequence[str], taken: set[str], rng: random.Random, *,
 
 
 def _ask(row: dict, rng: random.Random) -> str:
-    from stand_ins.practice_server import PHRASINGS  # here, for no helper imports a stand-in before it needs it
+    from stand_ins.practice_server import (
+        PHRASINGS,  # here, for no helper imports a stand-in before it needs it
+    )
 
     bank = PHRASINGS[row["language"]]["test" if row["split"] == "test" else "train"]
     return rng.choice([text for texts in bank.values() for text in texts]).format(acronym=row["acronym"])

@@ -24,7 +24,13 @@ from huggingface_hub.errors import (
 )
 from peft import PeftModel
 from pydantic import SecretStr
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GenerationConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+)
 from transformers.utils.logging import disable_progress_bar
 
 # Below this number of parameters a second thread gains nothing, and loses much on a busy machine.

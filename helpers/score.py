@@ -366,7 +366,9 @@ def _load_embedding(name: str) -> Callable:
     if name == "wordllama":
         embed = partial(_load_wordllama().embed, norm=True)
     else:
-        from sentence_transformers import SentenceTransformer  # slow to import: only where it is used
+        from sentence_transformers import (
+            SentenceTransformer,  # slow to import: only where it is used
+        )
 
         model = _load(SentenceTransformer, name, "EMBEDDING_MODEL")
         embed = partial(model.encode, normalize_embeddings=True, show_progress_bar=False)

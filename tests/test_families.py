@@ -28,7 +28,15 @@ from transformers.utils import chat_template_utils
 from helpers import serve
 from helpers import train as training
 from helpers.model import _separate_pad, answer, load_model, pick_device, render, stop_ids
-from helpers.train import Knobs, TrainingError, check_no_leak, check_rows, inspect_row, make_rows, train
+from helpers.train import (
+    Knobs,
+    TrainingError,
+    check_no_leak,
+    check_rows,
+    inspect_row,
+    make_rows,
+    train,
+)
 
 CPU = pick_device("cpu")
 KNOBS = Knobs(epochs=1, learning_rate=1e-2, batch_size=2, rank=4)

@@ -27,7 +27,15 @@ import torch
 from answer_pairs import HOLDING_KINDS, RIGHT_KINDS, Pairs
 from sentence_transformers import CrossEncoder
 from sklearn.metrics import roc_auc_score
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
