@@ -22,7 +22,7 @@ def test_a_list_comes_back_as_it_was(tmp_path, rows):
     write_list(tmp_path / "list.json", iter(rows))
     assert read_list(tmp_path / "list.json") == rows
     assert [path.name for path in tmp_path.iterdir()] == ["list.json"]
-    assert (tmp_path / "list.json").read_bytes().count(b"\n") == len(rows) + 2 - (not rows)
+    assert (tmp_path / "list.json").read_bytes().count(b"\n") == len(rows) + 2
 
 
 def test_an_interrupted_list_leaves_the_old_one(tmp_path):
