@@ -105,8 +105,9 @@ class Config(
             for folder in (self.data_dir, self.models_dir, self.tests_dir):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            problem = f"BUCKET cannot be made: {error}. Set it to a folder of yours."
-            raise ConfigError(problem) from error
+            raise ConfigError(
+                f"BUCKET cannot be made: {error}. Set it to a folder of yours."
+            ) from error
 
     def table(self) -> list[tuple[str, str, str]]:
         """List (key, value with the secrets hidden, where it comes from)."""
