@@ -188,9 +188,11 @@ class Chat:
                 f"{self.url} cannot be reached ({kind}). {UNREACHABLE}", may_pass=True
             ) from None
         text = response.content.decode(errors="replace")
-        if response.status_code != 200:
-            raise self._explain(response, self._hide(text))
-        text = text if as_is else self._hide(text)
+        is_success = response.status_code == 200
+        if not (as_is and is_success):
+            text = self._hide(text)
+        if not is_success:
+            raise self._explain(response, text)
         kind = response.headers.get("Content-Type", "")
         if "html" in kind:  # in the middle of a run: maintenance, a proxy's login
             raise ChatError(
