@@ -24,7 +24,10 @@ ADDRESS = r"(?i)[\s\"']*(https?://)?((?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?)(/[^\s?
 ADDRESSES = (
     "OWUI_URL is like https://llm.lab.sspcloud.fr/api, or http://localhost:11434/v1 for Ollama."
 )
-CERTIFICATE = "Write http:// if it has no https; name your own certificates in REQUESTS_CA_BUNDLE."
+UNREACHABLE = (
+    "Is OWUI_URL right, with http:// or https://, and the server running? "
+    "Certificates of your own are named in REQUESTS_CA_BUNDLE."
+)
 CURES = {
     401: "Make a new key in Open WebUI (Settings, Account); it ends the old one. Set OWUI_TOKEN.",
     403: "No key mends this (the account may not, or waits; what is behind the server fails): "
@@ -180,23 +183,26 @@ class Chat:
         try:
             response = self._session.request(method, address, **options)
         except requests.RequestException as error:
-            is_certificate = isinstance(error, requests.exceptions.SSLError)
-            cure = CERTIFICATE if is_certificate else "Is OWUI_URL right, and the server running?"
-            problem = f"{self.url} cannot be reached ({type(error).__name__}). {cure}"
-            raise ChatError(problem, may_pass=True) from None
+            kind = type(error).__name__
+            raise ChatError(
+                f"{self.url} cannot be reached ({kind}). {UNREACHABLE}", may_pass=True
+            ) from None
         text = response.content.decode(errors="replace")
-        if response.status_code != 200:
-            raise self._explain(response, self._hide(text))
-        text = text if as_is else self._hide(text)
+        is_success = response.status_code == 200
+        if not (as_is and is_success):
+            text = self._hide(text)
+        if not is_success:
+            raise self._explain(response, text)
         kind = response.headers.get("Content-Type", "")
         if "html" in kind:  # in the middle of a run: maintenance, a proxy's login
-            problem = f"{self.url} answers with a web page, not as a chat server. {ADDRESSES}"
-            raise ChatError(problem, may_pass=self._has_answered)
+            raise ChatError(
+                f"{self.url} answers with a web page, not as a chat server. {ADDRESSES}",
+                may_pass=self._has_answered,
+            )
         try:
             return _join_stream(text) if "event-stream" in kind else json.loads(text)
         except (ValueError, LookupError, TypeError, AttributeError):
-            problem = f"{self.url} sent an answer that is not JSON."
-            raise ChatError(problem, may_pass=True) from None
+            raise ChatError(f"{self.url} sent what is not JSON.", may_pass=True) from None
 
     def _hide(self, text: str) -> str:
         for secret in self._secrets:
@@ -232,8 +238,9 @@ class Chat:
                 f"{self.url} lets this key use no model. Ask its administrator for one."
             )
         near = difflib.get_close_matches(str(self.model), names, n=3, cutoff=0.3) or names[:3]
-        problem = f"{self.url} has no model {self.model!r} for this key"
-        return ChatError(f"{problem}. Near: {', '.join(near)}.")
+        return ChatError(
+            f"{self.url} has no model {self.model!r} for this key. Near: {', '.join(near)}."
+        )
 
 
 def connect(url: str | None, token: str | SecretStr | None, model: str | None) -> Chat:
@@ -301,14 +308,15 @@ def _read_answer(reply: Any, max_tokens: int, accept_cut: bool, accept_empty: bo
         text = (choice["message"]["content"] or "").rpartition("</think>")[2]
         text = re.sub(r"(?s)<think>.*", "", text).strip()
     except (TypeError, LookupError, AttributeError):
-        problem = f"The server answers 200 without an answer: {str(reply)[:200]!r}."
-        raise ChatError(problem, may_pass=True) from None
+        raise ChatError(
+            f"The server answers 200 without an answer: {str(reply)[:200]!r}.", may_pass=True
+        ) from None
     if reason == "length" and not accept_cut:
-        problem = f"The answer is cut after max_tokens = {max_tokens}"
-        raise ChatError(f"{problem}. Give a higher max_tokens.")
+        raise ChatError(f"The answer is cut after max_tokens = {max_tokens}. Give a higher one.")
     if reason not in ("stop", "length", None) or not (text or (accept_empty and reason)):
-        problem = f"The server gives an empty or broken answer (finish_reason: {reason})."
-        raise ChatError(problem, may_pass=True)
+        raise ChatError(
+            f"The server gives an empty or broken answer (finish_reason: {reason}).", may_pass=True
+        )
     return text
 
 

@@ -12,13 +12,16 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, SecretStr, ValidationError
 
+from helpers.chat import ADDRESS
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLE_DATA = REPOSITORY / "example_data"
 TINY_CHAT = "stand_ins/tiny-chat"
 TINY_CROSS_ENCODER = "stand_ins/tiny-cross-encoder"
 HUB_ID = r"[^./~][^/]*(/[^/]+)?"
-# Host, port and path, no more: what stands before an @ or behind a ? is often a secret.
-ADDRESS = r"(?i)[\"']?(https?://)?(\[[\da-f:.]+]|[\w.-]+)(:\d+)?(/[^\s?#]*)?[\"']?"
+HANDED_ON = (
+    "HF_TOKEN_FROM_CONF"  # says that the environment's HF_TOKEN was put there by load_config
+)
 
 
 class ConfigError(ValueError):
@@ -102,17 +105,17 @@ class Config(
             for folder in (self.data_dir, self.models_dir, self.tests_dir):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            problem = f"BUCKET cannot be made: {error}. Set it to a folder of yours."
-            raise ConfigError(problem) from error
+            raise ConfigError(
+                f"BUCKET cannot be made: {error}. Set it to a folder of yours."
+            ) from error
 
     def table(self) -> list[tuple[str, str, str]]:
         """List (key, value with the secrets hidden, where it comes from)."""
-        rows = []
-        for name, value in self:
-            shown = str(value or "not set").removeprefix(f"{REPOSITORY}/")
-            source = "your settings" if name in self.model_fields_set else "default"
-            rows.append((name.upper(), shown, source))
-        return rows
+        given = self.model_fields_set
+        return [
+            (name.upper(), _show(value), "your settings" if name in given else "default")
+            for name, value in self
+        ]
 
     def stand_ins(self) -> str:
         """Say in one line which of the four parts are stand-ins that ship with the tutorial."""
@@ -141,6 +144,8 @@ def load_config(path: Path | None = None) -> Config:
     the environment, where the hub's own library looks for it. Raises ConfigError.
     """
     conf_path = path or REPOSITORY / "conf/conf.yaml"
+    if os.environ.pop(HANDED_ON, None):
+        os.environ.pop("HF_TOKEN", None)  # the file may have another by now
     values = _read_file(conf_path) if path or conf_path.exists() else {}
     environment = _drop_blanks({key: os.environ.get(key) for key in KEYS})
     # Desktops set LANGUAGE too, in gettext's form (fr_FR:en): only two values are meant for us.
@@ -152,17 +157,21 @@ def load_config(path: Path | None = None) -> Config:
         values["OWUI_URL"] = os.environ["OPENAI_BASE_URL"]
         values["OWUI_TOKEN"] = os.environ.get("OPENAI_API_KEY")
     try:
-        config = Config(**values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{conf_path}, or the environment: {error}\n{CURE}") from None
-    if config.hf_token:
-        os.environ["HF_TOKEN"] = config.hf_token.get_secret_value()
+    if config.hf_token and not os.environ.get("HF_TOKEN"):
+        os.environ |= {"HF_TOKEN": config.hf_token.get_secret_value(), HANDED_ON: "yes"}
     return config
 
 
 def run_name(model_name: str) -> str:
     """Name a run by the second and the last part of the model's name, so that runs sort."""
     return f"{datetime.now():%Y-%m-%dT%H-%M-%S}_{Path(model_name).name}"
+
+
+def _show(value: object) -> str:
+    return str(value or "not set").removeprefix(f"{REPOSITORY}/")
 
 
 def _read_file(path: Path) -> dict:
@@ -180,4 +189,4 @@ def _read_file(path: Path) -> dict:
 
 
 def _drop_blanks(values: dict) -> dict:
-    return {key: value for key, value in values.items() if str(value or "").strip()}
+    return {key: value for key, value in values.items() if str(value).strip() not in ("", "None")}

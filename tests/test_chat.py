@@ -339,7 +339,7 @@ def test_a_hung_server_keeps_no_program_from_its_end() -> None:
 def test_a_certificate_that_is_not_there_is_named(server) -> None:
     fail(
         Chat(server.url.replace("http", "https"), None, "m", attempts=1),
-        "SSLError.*http://.*certificates",
+        "SSLError.*http://.*Certificates",
     )
 
 
