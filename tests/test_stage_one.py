@@ -149,8 +149,8 @@ def test_a_long_french_list_arrives_as_it_was_read(tmp_path: Path) -> None:
     acronyms = read_acronyms(tmp_path / "liste.csv")
     entries = dataset.tell_meanings_apart(acronyms)
     assert sum(acronym.ambiguous for acronym in acronyms) >= 10
-    with Script(fail=0.2) as script:
-        reports = build(script.url, entries, tmp_path / "train.json")
+    with Script(fail=0.2, hang=1.5) as script:
+        reports = build(script.url, entries, tmp_path / "train.json", patience=1)
     records = json.loads((tmp_path / "train.json").read_bytes())
     for record, report, entry in zip(records, reports, entries, strict=True):
         assert (record["acronym"], record.get("context")) == (entry.name, entry.context)
@@ -170,8 +170,8 @@ def test_nothing_is_lost_doubled_or_wrong_when_a_third_of_the_replies_fail(
     tmp_path: Path, number: int
 ) -> None:
     acronyms, path = make_list(number), tmp_path / "train.json"
-    with Script(fail=0.3, hang=0.4) as script:
-        reports = build(script.url, acronyms, path)
+    with Script(fail=0.3, hang=1.5) as script:
+        reports = build(script.url, acronyms, path, patience=1)
     assert len(set(script.failures)) >= 13 and number < 500 or set(script.failures) == set(FAILURES)
     records = dataset.read_dataset(path)
     assert [record["acronym"] for record in records] == [acronym.name for acronym in acronyms]
@@ -288,7 +288,7 @@ def test_requests_in_flight_are_used(tmp_path: Path) -> None:
     workers, number, shares = 4, 16, []
     with server_process(tmp_path, "--latency", "0.3") as url:
         # Again when something else took the processor.
-        while len(shares) < 3 and max(shares, default=0) < 0.9:
+        while len(shares) < 3 and max(shares, default=0) < 0.6:
             started = time.perf_counter()
             path = tmp_path / f"{len(shares)}.json"
             build(url, make_list(number), path, workers=workers, rounds=1, patience=5)
