@@ -33,7 +33,7 @@ from pathlib import Path
 from statistics import median
 
 # Torch and what imports it are imported where they are used: stage 1's processes must not carry its memory.
-from helpers import chat, dataset
+from helpers import chat, dataset, files
 from helpers.acronyms import Acronym, read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY
 from stand_ins.practice_server import reply_to
@@ -240,15 +240,17 @@ def stage_one(size: int, folder: Path, small: bool) -> dict[str, float]:
     list_path.write_text("\n".join(["acronym,definition", *lines]), encoding="utf-8")
     llm, calls = chat.connect(None, None, None), []
 
-    def ask(prompt: str) -> str:
+    def ask(prompt: str, *, seed: int) -> str:
         calls.append(1)
-        return llm.ask(prompt)
+        return llm.ask(prompt, seed=seed)
+
+    ask = dataset.remember(ask, files.Journal(folder / "replies.jsonl"))
 
     started = time.process_time()
     acronyms = read_acronyms(list_path)
     train, test = build(acronyms, ask, folder)
     dataset.overlap(train, test[:200])
-    dataset.write_probes(folder / "probes.json", dataset.make_probes(acronyms))
+    files.write_list(folder / "probes.json", dataset.make_probes(acronyms))
     seconds = time.process_time() - started
     llm.close()
     waited = math.ceil(len(calls) / AT_ONCE) * LATENCY
@@ -321,12 +323,12 @@ def stage_three(size: int, folder: Path, small: bool) -> dict[str, float]:
 
 def build(acronyms: list[Acronym], ask, folder: Path) -> tuple[list[dict], list[dict]]:
     """Training and held-out conversations, as many as notebook 1 has written for a list of this length."""
-    records = []
-    for split, count in zip(("train", "test"), dataset.choose_counts(len(acronyms)), strict=True):
-        path, avoid = folder / f"{split}.json", records[0] if records else []
+    records = {}
+    for split, count in zip(dataset.INTENTS, dataset.choose_counts(len(acronyms)), strict=True):
+        path, avoid = folder / f"{split}.json", [record for earlier in records.values() for record in earlier]
         dataset.build_dataset(acronyms, ask, path, count=count, split=split, avoid=avoid, workers=AT_ONCE)
-        records.append(dataset.read_dataset(path))
-    return records[0], records[1]
+        records[split] = dataset.read_dataset(path)
+    return records["train"], records["test"]
 
 
 def invent(size: int) -> list[Acronym]:

@@ -104,7 +104,7 @@ def tune(base, tokenizer, model_name: str, acronyms, folder: Path, seed: int):
     for language in ("en", "fr"):  # the questions come in both languages
         asked_in = [dataclasses.replace(acronym, language=language) for acronym in acronyms]
         path = folder / f"train_{language}.json"
-        dataset.build_dataset(asked_in, llm.ask, path, count=12, split="train", writer=llm.model)
+        dataset.build_dataset(asked_in, llm.ask, path, count=12, split="train")
         records += dataset.read_dataset(path)
     probes = dataset.make_probes(acronyms, seed=seed)
     knobs = train.Knobs.for_size(base.num_parameters(), len(acronyms), seed=seed)

@@ -46,12 +46,13 @@ SHAPES = {"SmolLM2-135M": (576, 30, 9, 3, 1536, 49152), "small": (64, 2, 4, 2, 1
 
 def conversations(acronyms: list, delay: float) -> Round:
     """The original asks for one acronym after the other and takes what comes."""
-    prompts = [dataset.conversation_prompt(a, 16, intents=dataset.TRAIN_INTENTS) for a in acronyms]
+    count = dataset.REQUEST  # one request for each
+    prompts = [dataset.conversation_prompt(a, count, intents=dataset.INTENTS["train"]) for a in acronyms]
 
     def ours(ask: Callable[[str], str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "train.json"
-            dataset.build_dataset(acronyms, ask, path, count=16, split="train", workers=AT_ONCE)
+            dataset.build_dataset(acronyms, ask, path, count=count, split="train", workers=AT_ONCE)
 
     return waiting(prompts, dataset.parse_conversations, ours, delay)
 

@@ -1,24 +1,30 @@
 """Read the reader's list of acronyms and check it whole, before anything long or costly starts.
 
-It knows nothing of models, servers or questions, and needs nothing but Python.
+It knows nothing of models, servers or questions, and needs nothing but Python: the command looks at
+the list before anything is installed.
 """
 
 import csv
 import io
 import json
-import unicodedata
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from unicodedata import category, combining, normalize
 
 LANGUAGES = ("en", "fr")
-COLUMNS = {  # of a CSV: what people call them
-    "acronym": ("acronym", "term", "sigle", "abbreviation"),
-    "definition": ("definition", "meaning", "expansion"),
+COLUMNS = {  # of a CSV: what else people call them
+    "term": "acronym",
+    "sigle": "acronym",
+    "abbreviation": "acronym",
+    "meaning": "definition",
+    "expansion": "definition",
 }
-OPTIONAL_COLUMNS = ("verbose_def", "language", "context")
-EXPECTED = 'Each entry looks like {"acronym": "CGT", "definition": "Cooking Gourmet Taste"}.'
+LONGEST = 500  # characters of a definition: a small model learns no page by heart
+PLAIN = str.maketrans("‘’“”", "''\"\"")  # those of word processors; nobody types them in a question
+EXPECTED = (
+    'Give entries like {"acronym": "CGT", "definition": "Cooking Gourmet Taste"}, '
+    "or a CSV whose first line holds these two names; in UTF-8."
+)
 
 
 class AcronymListError(ValueError):
@@ -46,74 +52,100 @@ class Acronym:
 def read_acronyms(path: Path, *, language: str = "en") -> list[Acronym]:
     """Read a JSON list, or a CSV with a header; `language` is that of entries that name none.
 
-    An acronym that comes twice with different definitions is one Acronym with two definitions. Raises
-    AcronymListError.
+    An acronym that comes twice with different definitions is one Acronym with two definitions.
+    Raises AcronymListError.
     """
-    acronyms: dict[str, Acronym] = {}
-    for number, entry in enumerate(_read_entries(Path(path)), start=1):
-        new = _check(entry, f"{path}, entry {number}", language)
-        old = acronyms.get(new.name, new)
-        verbose = " ".join(dict.fromkeys(text for text in (old.verbose, new.verbose) if text))
-        met: dict[str, str | None] = {}
-        for definition, context in zip(old.definitions + new.definitions, old.contexts + new.contexts, strict=True):
-            met[definition] = met.get(definition) or context
-        acronyms[new.name] = Acronym(new.name, (*met,), verbose or None, old.language, (*met.values(),))
+    place = path
+    acronyms = {}
+    try:
+        for number, entry in enumerate(_read_entries(Path(path)), start=1):
+            place = f"{path}, entry {number} ({entry!r:.200})"
+            new = _read_entry(entry, language)
+            acronyms[new.name] = _merge(acronyms.get(new.name, new), new)
+        if not acronyms:
+            raise ValueError("it holds no entry")
+    except (OSError, ValueError, TypeError, csv.Error, RecursionError) as error:
+        raise AcronymListError(f"{place}: {error}. {EXPECTED}") from None
     return list(acronyms.values())
 
 
-def _read_entries(path: Path) -> list[Any]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        entries = _parse_csv(text, path) if path.suffix.lower() == ".csv" else json.loads(text)
-    except FileNotFoundError:
-        raise AcronymListError(f"{path}: there is no such file. Give the path of your list.") from None
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}" if text.strip() else "the file is empty"
-        raise AcronymListError(f"{path} is not JSON ({place}: {error.msg}). {EXPECTED}") from None
-    except UnicodeError:
-        raise AcronymListError(f"{path} is not UTF-8 text. Save it again with the encoding UTF-8.") from None
-    except (OSError, csv.Error) as error:
-        raise AcronymListError(f"{path} cannot be read: {error}. Give a JSON or CSV file.") from None
-    if not isinstance(entries, list):
-        raise AcronymListError(f"{path} holds a {type(entries).__name__} instead of a list. {EXPECTED}")
-    if not entries:
-        raise AcronymListError(f"{path} holds no entry. {EXPECTED}")
-    return entries
+# ----------------------------------------------------------------------------------- the file
 
 
-def _parse_csv(text: str, path: Path) -> list[dict[str, str]]:
-    if not text.strip():
-        return []
-    delimiter = ";" if ";" in text.partition("\n")[0] else ","  # a French spreadsheet writes semicolons
-    rows = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
-    found = [name.strip() for name in next(rows, [])]
-    meant = {other: name for name, others in COLUMNS.items() for other in others} | {n: n for n in OPTIONAL_COLUMNS}
-    names = [meant.get(name.lower()) for name in found]
-    if missing := [name for name in COLUMNS if names.count(name) != 1]:
-        known = " or ".join(COLUMNS[missing[0]])
-        problem = f"{path} must have one column for the {missing[0]}, named {known}; found are: {', '.join(found)}"
-        raise AcronymListError(f"{problem}. Name it in the first line.")
-    return [dict(zip_longest(names, row)) for row in rows if any(row)]
+def _read_entries(path: Path) -> list:
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return _parse_csv(text)
+    return json.loads(text, object_pairs_hook=_keep_all)
 
 
-def _check(entry: Any, place: str, language: str) -> Acronym:
+def _keep_all(pairs: list) -> dict:
+    """Make an object of its pairs; json itself would let the last of two equal keys win."""
+    entry = dict(pairs)
+    if len(entry) < len(pairs):
+        raise ValueError(f"a name comes twice in {pairs}; keep one, or make two entries")
+    return entry
+
+
+def _parse_csv(text: str) -> list:
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)  # French spreadsheets write ";"
+    rows = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
+    names = [name.strip().lower() for name in rows.fieldnames or ()]
+    rows.fieldnames = [COLUMNS.get(name, name) for name in names]
+    _keep_all(list(filter(any, zip(rows.fieldnames, names, strict=True))))
+    return [row for row in rows if any(row.values())]  # a spreadsheet saves its empty rows too
+
+
+# ---------------------------------------------------------------------------------- the entry
+
+
+def _read_entry(entry: object, language: str) -> Acronym:
     if not isinstance(entry, dict):
-        raise AcronymListError(f"{place} is not an object but {entry!r}. {EXPECTED}")
-    name = _text(entry, "acronym", place)
-    place = f"{place} ({name})"
-    definition, verbose = _text(entry, "definition", place), _text(entry, "verbose_def", place, optional=True)
-    language = _text(entry, "language", place, optional=True) or language
+        raise ValueError("it is no object")
+    if any(entry.get(None, ())):  # where csv puts what is over
+        raise ValueError('it has more columns than the first line; quote it: "Unité, CNRS"')
+    definition = _text(entry, "definition")
+    if len(definition) > LONGEST:
+        raise ValueError(f"its definition is over {LONGEST} characters; explain in verbose_def")
+    language = _text(entry, "language", optional=True) or language
     if language not in LANGUAGES:
-        raise AcronymListError(f"{place} has language {language!r}. Known are: {', '.join(LANGUAGES)}.")
-    context = _text(entry, "context", place, optional=True)
-    return Acronym(name, (definition,), verbose, language, (context,))
+        raise ValueError(f"its language is none of {LANGUAGES}")
+    verbose = _text(entry, "verbose_def", optional=True)
+    context = _text(entry, "context", optional=True)
+    return Acronym(_text(entry, "acronym"), (definition,), verbose, language, (context,))
 
 
-def _text(entry: dict, key: str, place: str, *, optional: bool = False) -> str | None:
-    value = entry.get(key)
-    if optional and (value is None or not str(value).strip()):
-        return None
-    if not isinstance(value, str) or not value.strip():
-        problem = f"is {value!r}" if key in entry else "is missing"
-        raise AcronymListError(f'{place}: "{key}" {problem}; it must be a text between quotes. {EXPECTED}')
-    return " ".join(unicodedata.normalize("NFC", value).split())
+def _text(entry: dict, key: str, *, optional: bool = False) -> str | None:
+    """Give a text as it will be compared: composed, with plain quotes and spaces.
+
+    What shows nothing (zero-width, or a direction) comes along from pages and PDFs: it goes.
+    """
+    value = entry.get(key) or ""
+    if not isinstance(value, str):
+        raise ValueError(f'its "{key}" must be a text between quotes')
+    text = "".join(letter for letter in value if category(letter) != "Cf")
+    text = " ".join(normalize("NFC", text).translate(PLAIN).split())
+    if not (text or optional):
+        raise ValueError(f'it has no "{key}"')
+    if not text.isprintable():
+        raise ValueError(f'its "{key}" holds what no model writes; type it again: {text!r:.80}')
+    return text or None
+
+
+def _merge(old: Acronym, new: Acronym) -> Acronym:
+    """Put two entries of one acronym together; of two spellings of a definition the first stays."""
+    spellings = {}
+    met = {}
+    definitions = old.definitions + new.definitions
+    for definition, context in zip(definitions, old.contexts + new.contexts, strict=True):
+        key = _simplify(definition)
+        spellings.setdefault(key, definition)
+        met[key] = met.get(key) or context
+    verbose = " ".join(dict.fromkeys(filter(None, (old.verbose, new.verbose)))) or None
+    return Acronym(old.name, (*spellings.values(),), verbose, old.language, (*met.values(),))
+
+
+def _simplify(definition: str) -> str:
+    """Leave out what makes no other meaning: case, accents, a full stop at the end."""
+    letters = normalize("NFD", definition.casefold().rstrip(" ."))
+    return "".join(letter for letter in letters if not combining(letter))

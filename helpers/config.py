@@ -3,48 +3,84 @@
 It knows nothing of what the values are for: it loads no model and calls no server.
 """
 
-import difflib
 import os
-import tempfile
+import re
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, PrivateAttr, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, SecretStr, ValidationError
+
+from helpers.chat import ADDRESS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 EXAMPLE_DATA = REPOSITORY / "example_data"
-TINY_CHAT, TINY_CROSS_ENCODER = "stand_ins/tiny-chat", "stand_ins/tiny-cross-encoder"
-CURE = "Correct it or remove it; conf/example_conf.yaml explains every key."
+TINY_CHAT = "stand_ins/tiny-chat"
+TINY_CROSS_ENCODER = "stand_ins/tiny-cross-encoder"
+HUB_ID = r"[^./~][^/]*(/[^/]+)?"
+HANDED_ON = (
+    "HF_TOKEN_FROM_CONF"  # says that the environment's HF_TOKEN was put there by load_config
+)
 
 
 class ConfigError(ValueError):
     """A setting that cannot be used; the message names the key and the cure."""
 
 
+# -------------------------------------------------------------------------------- the settings
+
+
 def _resolve(path: Path) -> Path:
     return (REPOSITORY / path.expanduser()).resolve()
 
 
-def _resolve_folder(name: str) -> str:
+def _resolve_model(name: str) -> str:
     folder = _resolve(Path(name))
-    if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
-        raise ValueError(f"there is no folder {folder}; give one that exists, or a hub id like org/name")
-    return str(folder) if folder.is_dir() else name
+    if folder.is_dir():
+        return str(folder)
+    if not re.fullmatch(HUB_ID, name):
+        raise ValueError(f"there is no folder {folder}; give one that exists, or a hub id org/name")
+    return name
 
 
-FolderOrHubId = Annotated[str, AfterValidator(_resolve_folder)]
+def _check_address(url: str) -> str:
+    if not re.fullmatch(ADDRESS, url):
+        raise ValueError("give the address alone; what is secret goes into OWUI_TOKEN")
+    return url
 
 
-class Config(BaseModel, frozen=True, extra="forbid", validate_default=True, str_strip_whitespace=True):
+def _in_bucket(name: str) -> property:
+    return property(lambda config: config.bucket / name)
+
+
+class Secret(SecretStr):
+    """A text that shows itself nowhere."""
+
+    def _display(self) -> str:
+        return "set (hidden)"
+
+
+FolderOrHubId = Annotated[str, AfterValidator(_resolve_model)]
+
+
+class Config(
+    BaseModel,
+    frozen=True,
+    extra="forbid",
+    alias_generator=str.upper,  # OWUI_URL in the file, config.owui_url in the code
+    populate_by_name=True,
+    validate_default=True,
+    str_strip_whitespace=True,
+    hide_input_in_errors=True,
+):
     """Every setting of the tutorial; the defaults need neither network nor account."""
 
-    owui_url: str | None = None
-    owui_token: SecretStr | None = None
+    owui_url: Annotated[str, AfterValidator(_check_address)] | None = None
+    owui_token: Secret | None = None
     owui_fav_model: str | None = None
     judge_model_name: str | None = None
-    hf_token: SecretStr | None = None
+    hf_token: Secret | None = None
     bucket: Annotated[Path, AfterValidator(_resolve)] = Path("bucket")
     model_name: FolderOrHubId = TINY_CHAT
     embedding_model: FolderOrHubId = "wordllama"
@@ -52,95 +88,105 @@ class Config(BaseModel, frozen=True, extra="forbid", validate_default=True, str_
     language: Literal["en", "fr"] = "en"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     report_to: str = "none"
-    _sources: dict[str, str] = PrivateAttr(default_factory=dict)
 
-    data_dir = property(lambda self: self.bucket / "data")
-    models_dir = property(lambda self: self.bucket / "models")
-    tests_dir = property(lambda self: self.bucket / "tests")
-    train_dataset_path = property(lambda self: self.data_dir / "train_dataset.json")
-    eval_dataset_path = property(lambda self: self.data_dir / "eval_dataset.json")
-    probes_path = property(lambda self: self.data_dir / "probes.json")
-    summary_path = property(lambda self: self.tests_dir / "summary.json")
+    data_dir = _in_bucket("data")
+    models_dir = _in_bucket("models")
+    tests_dir = _in_bucket("tests")
+    replies_path = _in_bucket("data/replies.jsonl")
+    train_dataset_path = _in_bucket("data/train_dataset.json")
+    validation_dataset_path = _in_bucket("data/validation_dataset.json")
+    eval_dataset_path = _in_bucket("data/eval_dataset.json")
+    probes_path = _in_bucket("data/probes.json")
+    summary_path = _in_bucket("tests/summary.json")
 
     def make_dirs(self) -> None:
-        """Create the bucket's folders, and write a megabyte for trial, so that a full disk shows now."""
+        """Create the bucket's folders; raises ConfigError."""
         try:
             for folder in (self.data_dir, self.models_dir, self.tests_dir):
                 folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.bucket) as file:
-                file.write(bytes(1_000_000))
         except OSError as error:
-            problem = f"BUCKET = {self.bucket} cannot be written: {error.strerror}."
-            raise ConfigError(f"{problem} Free some space, or set BUCKET to a folder of yours.") from error
+            raise ConfigError(
+                f"BUCKET cannot be made: {error}. Set it to a folder of yours."
+            ) from error
 
     def table(self) -> list[tuple[str, str, str]]:
         """List (key, value with the secrets hidden, where it comes from)."""
-        return [(key, self._shown(key), self._sources.get(key, "default")) for key in KEYS]
+        given = self.model_fields_set
+        return [
+            (name.upper(), _show(value), "your settings" if name in given else "default")
+            for name, value in self
+        ]
 
     def stand_ins(self) -> str:
         """Say in one line which of the four parts are stand-ins that ship with the tutorial."""
-        names = ["practice server (not an LLM)"] if self.owui_url is None else []
-        names += ["tiny-chat (a very small model)"] if TINY_CHAT in self.model_name else []
-        names += ["WordLlama (English word vectors)"] if self.embedding_model == "wordllama" else []
-        names += ["tiny-cross-encoder"] if TINY_CROSS_ENCODER in self.cross_encoder else []
+        used = {
+            "practice server (not an LLM)": self.owui_url is None,
+            "tiny-chat (a very small model)": TINY_CHAT in self.model_name,
+            "WordLlama (English word vectors)": self.embedding_model == "wordllama",
+            "tiny-cross-encoder": TINY_CROSS_ENCODER in self.cross_encoder,
+        }
+        names = ", ".join(name for name, is_used in used.items() if is_used)
         tail = "; nothing of this says how a real model does."
-        return f"Stand-ins in use: {', '.join(names)}{tail}" if names else "No stand-in in use."
-
-    def _shown(self, key: str) -> str:
-        value = getattr(self, key.lower())
-        if value is None or key in SECRETS:
-            return "set (hidden)" if value else "not set"
-        return str(value).removeprefix(f"{REPOSITORY}/")
+        return f"Stand-ins in use: {names}{tail}" if names else "No stand-in in use."
 
 
 KEYS = [name.upper() for name in Config.model_fields]
-SECRETS = {"OWUI_TOKEN", "HF_TOKEN"}
+CURE = f"Correct or remove it; conf/example_conf.yaml explains every key: {', '.join(KEYS)}."
+
+
+# -------------------------------------------------------------------- the file, the environment
 
 
 def load_config(path: Path | None = None) -> Config:
-    """Read the YAML file (`conf/conf.yaml` where it exists), then let the environment override it.
+    """Read the YAML file (`conf/conf.yaml` where it exists); the environment goes before it.
 
-    Without OWUI_URL, the environment's OPENAI_BASE_URL and OPENAI_API_KEY serve. Raises ConfigError.
+    Without OWUI_URL, the environment's OPENAI_BASE_URL and OPENAI_API_KEY serve. HF_TOKEN goes into
+    the environment, where the hub's own library looks for it. Raises ConfigError.
     """
     conf_path = path or REPOSITORY / "conf/conf.yaml"
+    if os.environ.pop(HANDED_ON, None):
+        os.environ.pop("HF_TOKEN", None)  # the file may have another by now
     values = _read_file(conf_path) if path or conf_path.exists() else {}
-    environment = {key: os.environ[key] for key in KEYS if os.environ.get(key, "").strip()}
-    # Desktops set LANGUAGE too, in gettext's form (fr_FR:en): only the two values of ours are meant for us.
+    environment = _drop_blanks({key: os.environ.get(key) for key in KEYS})
+    # Desktops set LANGUAGE too, in gettext's form (fr_FR:en): only two values are meant for us.
     if environment.get("LANGUAGE") not in ("en", "fr"):
         environment.pop("LANGUAGE", None)
-    if "OWUI_URL" not in values | environment and os.environ.get("OPENAI_BASE_URL", "").strip():
-        # What newer Onyxia hands out; address and key go together, so that no key is sent to another's server.
-        environment |= {"OWUI_URL": os.environ["OPENAI_BASE_URL"], "OWUI_TOKEN": os.environ.get("OPENAI_API_KEY", "")}
-    sources = dict.fromkeys(values, conf_path.name) | dict.fromkeys(environment, "environment")
     values |= environment
+    if "OWUI_URL" not in values and os.environ.get("OPENAI_BASE_URL"):
+        # What newer Onyxia hands out; address and key go together: no key goes to another's server.
+        values["OWUI_URL"] = os.environ["OPENAI_BASE_URL"]
+        values["OWUI_TOKEN"] = os.environ.get("OPENAI_API_KEY")
     try:
-        config = Config(**{key.lower(): value for key, value in values.items()})
-    except ValidationError as error:  # its own text quotes the values, secrets too: hence "from None"
-        key, problem = str(error.errors()[0]["loc"][0]).upper(), error.errors()[0]["msg"]
-        value = "(hidden)" if key in SECRETS else values.get(key, "its default")
-        problem = f"{key} = {value} ({sources.get(key, 'default')}): {problem.removeprefix('Value error, ')}."
-        raise ConfigError(f"{problem} {CURE}") from None
-    config._sources.update(sources)
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"{conf_path}, or the environment: {error}\n{CURE}") from None
+    if config.hf_token and not os.environ.get("HF_TOKEN"):
+        os.environ |= {"HF_TOKEN": config.hf_token.get_secret_value(), HANDED_ON: "yes"}
     return config
 
 
 def run_name(model_name: str) -> str:
-    """Name a run by the present second and the last part of the model's name, so that runs sort."""
+    """Name a run by the second and the last part of the model's name, so that runs sort."""
     return f"{datetime.now():%Y-%m-%dT%H-%M-%S}_{Path(model_name).name}"
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _show(value: object) -> str:
+    return str(value or "not set").removeprefix(f"{REPOSITORY}/")
+
+
+def _read_file(path: Path) -> dict:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig")) or {}
-    except yaml.MarkedYAMLError as error:  # its own text quotes the line, which may hold a token
-        line = f"{path}, line {error.problem_mark.line + 1}," if error.problem_mark else path
-        raise ConfigError(f"{line} is not YAML: {error.problem}. Write KEY: value.") from None
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold lines KEY: value. {CURE}")
-    for key in content:
-        if key not in KEYS:
-            nearest = difflib.get_close_matches(str(key).upper(), KEYS, n=1, cutoff=0)[0]
-            raise ConfigError(f"{path} has an unknown key, {key}; the nearest known one is {nearest}. {CURE}")
-    return {key: value for key, value in content.items() if value is not None and str(value).strip()}
+        text = path.read_text(encoding="utf-8-sig")
+        values = dict(yaml.safe_load(text) or {})
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:  # its text may quote a token
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}" if mark else type(error).__name__
+        raise ConfigError(f"{path} does not hold lines KEY: value ({place}). {CURE}") from None
+    written = re.findall(r"(?m)^(\w+) *:", text)
+    if len(values) < len(written):
+        raise ConfigError(f"{path} holds {max(written, key=written.count)} twice. {CURE}")
+    return _drop_blanks(values)
+
+
+def _drop_blanks(values: dict) -> dict:
+    return {key: value for key, value in values.items() if str(value).strip() not in ("", "None")}

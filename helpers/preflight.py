@@ -143,7 +143,7 @@ def _look_at_hardware(config, acronyms: int) -> tuple[Finding, dict[int, float]]
     found = f"{device.name} ({device.reason}), {needed / 1e9:.1f} of {free / 1e9:.1f} GB of free memory needed"
     cure = "" if needed < free else "Choose a smaller model: 02-fine_tune/README.md lists some."
     knobs = train.Knobs.for_size(parameters, acronyms)
-    train_count, test_count = dataset.choose_counts(acronyms)
+    train_count, _, test_count = dataset.choose_counts(acronyms)
     rows = acronyms * train_count + knobs.rehearsal_known + knobs.rehearsal_facts + knobs.refusals
     answers = 5 * (acronyms * (2 * test_count + 2) + 260)  # 260 probes; base, with glossary, tuned, merged, served
     rate = EFFICIENCY * model.measure_rate(device, parameters=parameters)

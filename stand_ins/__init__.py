@@ -1,1 +1,4 @@
-"""What plays the real thing where there is none, and says so; a helper imports it when it needs it, not before."""
+"""What plays the real thing where there is none, and says so.
+
+A helper imports it when it needs it, not before.
+"""

@@ -1,8 +1,10 @@
-"""A stand-in for Open WebUI on this machine, for those without an account: same address, token and replies.
+"""A stand-in for Open WebUI on this machine: the same addresses, tokens and errors.
 
-It is no LLM: it fills the acronym into the phrasings of a bank, and judges by looking for the definition. It
-reads what is wanted from the same prompt that an LLM gets, and knows nothing about who asks. A model that an
-administrator has listed, as in Open WebUI, answers for itself: its requests are passed on, and the reply says so.
+It is no LLM: about the acronyms of the example list it gives what a large language model once
+replied, about any other it fills the acronym into the phrasings of a bank, and the reply says which
+(`system_fingerprint`). It judges by looking for the definition. It reads what is wanted from the
+same prompt that an LLM gets, and knows nothing about who asks. A model that an administrator has
+listed, as in Open WebUI, answers for itself: its requests are passed on, and the reply says so.
 Alone: `python -m stand_ins.practice_server --port 8080`.
 """
 
@@ -20,15 +22,26 @@ from typing import Any
 
 import requests
 
-from helpers.dataset import LANGUAGE_NAMES, TEST_INTENTS, holds
-from helpers.replies import find_json
+from helpers.dataset import INTENTS, LANGUAGE_NAMES, find_json, holds, parse_conversations
 
-# Its questions: language → split → intent → phrasings, and under "contexts" what names a meaning's field.
-PHRASINGS = json.loads(Path(__file__).with_name("practice_phrasings.json").read_text(encoding="utf-8"))
+HERE = Path(__file__).parent
+# Its questions: language → split → intent → phrasings; under "contexts" what names a context.
+PHRASINGS = json.loads((HERE / "practice_phrasings.json").read_text(encoding="utf-8"))
+# Replies of a large language model: acronym, split, intents, count, reply.
+RECORDED = [
+    json.loads(line)
+    for line in (HERE / "recorded/conversation_replies.jsonl").read_text("utf-8").splitlines()
+]
 PAGE = b"<!doctype html><title>Practice server</title><p>This is not an LLM. The API is under /api."
 EXPIRED = "Your session has expired or the token is invalid. Please sign in again."
-PROHIBITED = "You do not have permission to access this resource. Please contact your administrator for assistance."
-GREETING = "I am the practice server, not an LLM: I write conversations about acronyms and judge answers."
+PROHIBITED = (
+    "You do not have permission to access this resource. "
+    "Please contact your administrator for assistance."
+)
+REGISTERED = "Uh-oh! This model id is already registered. Please choose another one."
+GREETING = (
+    "I am the practice server, not an LLM: I write conversations about acronyms and judge answers."
+)
 
 
 class PracticeServer:
@@ -37,8 +50,14 @@ class PracticeServer:
     models = ("practice-writer", "practice-judge")
 
     def __init__(self, port: int = 0, *, delay: float = 0.0) -> None:
-        self.port, self.delay, self.token = port, delay, f"sk-{secrets.token_hex(16)}"  # an administrator's
-        self.learner_token = f"sk-{secrets.token_hex(16)}"  # of one who changes nothing, and sees what is granted
+        self.port, self.delay, self.token = (
+            port,
+            delay,
+            f"sk-{secrets.token_hex(16)}",
+        )  # an administrator's
+        self.learner_token = (
+            f"sk-{secrets.token_hex(16)}"  # of one who changes nothing, and sees what is granted
+        )
         lists = {"OPENAI_API_BASE_URLS": [], "OPENAI_API_KEYS": [], "OPENAI_API_CONFIGS": {}}
         self.connections: dict[str, Any] = {"ENABLE_OPENAI_API": True} | lists
         self.entries: dict[str, dict[str, Any]] = {}  # what was created, by model id
@@ -61,11 +80,21 @@ class PracticeServer:
         self._server.server_close()
 
     def listed(self, token: str) -> dict[str, tuple[str, str]]:
-        """Give the models that were added and that the holder of a token may use: id → address, key."""
-        urls, keys, configs = (self.connections[f"OPENAI_API_{name}"] for name in ("BASE_URLS", "KEYS", "CONFIGS"))
-        places = [(name, int(place)) for place, about in configs.items() for name in about.get("model_ids", [])]
+        """Give the added models that the holder of a token may use: id → address, key."""
+        urls, keys, configs = (
+            self.connections[f"OPENAI_API_{name}"] for name in ("BASE_URLS", "KEYS", "CONFIGS")
+        )
+        places = [
+            (name, int(place))
+            for place, about in configs.items()
+            for name in about.get("model_ids", [])
+        ]
         granted = {name for name, entry in self.entries.items() if entry["access_grants"]}
-        return {name: (urls[place], keys[place]) for name, place in places if token == self.token or name in granted}
+        return {
+            name: (urls[place], keys[place])
+            for name, place in places
+            if token == self.token or name in granted
+        }
 
     def __enter__(self) -> "PracticeServer":
         return self.start()
@@ -75,13 +104,42 @@ class PracticeServer:
 
 
 def reply_to(prompt: str, seed: int = 0) -> str:
-    """Answer a prompt of `conversation_prompt` or of `judge_prompt`; the same request, the same reply."""
+    """Answer a prompt of `conversation_prompt` or of `judge_prompt`: the same, the same reply."""
     for fields in find_json(prompt):
         if isinstance(fields, dict) and {"acronym", "sentence", "intents"} <= fields.keys():
-            return _write(fields, seed)
+            return _recall(fields) or _write(fields, seed)
         if isinstance(fields, dict) and {"answer", "definition"} <= fields.keys():
             return _judge(fields)
     return GREETING
+
+
+def origin(reply: str) -> str:
+    """Say where a reply comes from: a large language model's words, or this server's own."""
+    is_recorded = reply.strip() in (row["reply"].strip() for row in RECORDED)
+    return "recorded from a large language model" if is_recorded else "practice server's phrasings"
+
+
+def _recall(fields: dict[str, Any]) -> str | None:
+    """Find the first recorded reply, about the same acronym and definition, not given before.
+
+    What was given before is known by the questions that the prompt names.
+    """
+    splits = ("train",) if _is_train(fields) else ("validation", "test")
+    asked = [fields["acronym"], fields["count"]]
+    rows = [row for row in RECORDED if [row["acronym"], row["count"]] == asked]
+    about = "".join(row["reply"] for row in rows)
+    is_same = fields["sentence"] in about and (fields["more"] or "") in about
+    if not is_same or "context" in fields:
+        return None
+    for row in (row for row in rows if row["split"] in splits):
+        questions = {turns[0]["content"] for turns in parse_conversations(row["reply"])}
+        if not questions & set(fields["already"]):
+            return row["reply"]
+    return None
+
+
+def _is_train(fields: dict[str, Any]) -> bool:
+    return any(intent in INTENTS["train"] for intent in fields["intents"])
 
 
 def _write(fields: dict[str, Any], seed: int) -> str:
@@ -93,7 +151,8 @@ def _write(fields: dict[str, Any], seed: int) -> str:
         answer = {"role": "assistant", "content": fields["sentence"] + more}
         conversations.append([{"role": "user", "content": question}, answer])
     text = json.dumps({"conversations": conversations}, ensure_ascii=False, indent=1)
-    return f"Here are {len(conversations)} conversations about {fields['acronym']}.\n```json\n{text}\n```"
+    announced = f"Here are {len(conversations)} conversations about {fields['acronym']}."
+    return f"{announced}\n```json\n{text}\n```"
 
 
 def _choose_questions(fields: dict[str, Any], seed: int) -> list[str]:
@@ -101,20 +160,31 @@ def _choose_questions(fields: dict[str, Any], seed: int) -> list[str]:
     language = {name: code for code, name in LANGUAGE_NAMES.items()}[fields["language"]]
     bank = PHRASINGS[language]["train"] | PHRASINGS[language]["test"]
     rng = random.Random(f"{fields['acronym']} {seed}")
-    pools = [rng.sample(bank[intent], len(bank[intent])) for intent in fields["intents"] if intent in bank]
+    pools = [
+        rng.sample(bank[intent], len(bank[intent]))
+        for intent in fields["intents"]
+        if intent in bank
+    ]
     phrasings = [text for layer in itertools.zip_longest(*pools) for text in layer if text]
     questions = [text.format(acronym=fields["acronym"]) for text in phrasings]
+    there = "\n".join(fields["already"])
+    questions = [text for text in questions if text not in there][: fields["count"]]
     if "context" in fields:
-        split = "test" if any(intent in TEST_INTENTS for intent in fields["intents"]) else "train"
-        frames = PHRASINGS["contexts"][language][split]
-        questions = [frame.format(context=fields["context"], question=text)
-                     for frame, text in zip(itertools.cycle(frames), questions)]  # fmt: skip
-    return [text for text in questions if text not in fields["already"]][: fields["count"]]
+        frames = PHRASINGS["contexts"][language]["train" if _is_train(fields) else "test"]
+        questions = [
+            frame.format(context=fields["context"], question=text)
+            for frame, text in zip(itertools.cycle(frames), questions, strict=False)
+        ]
+    return questions
 
 
 def _judge(fields: dict[str, str]) -> str:
-    missing = [text for text in fields["definition"].split(" | ") if not holds(fields["answer"], text)]
-    reason = f"The answer does not hold {missing[0]!r}" if missing else "The answer holds the definition"
+    missing = [
+        text for text in fields["definition"].split(" | ") if not holds(fields["answer"], text)
+    ]
+    reason = (
+        f"The answer does not hold {missing[0]!r}" if missing else "The answer holds the definition"
+    )
     verdict = json.dumps({"verdict": "wrong" if missing else "right"})
     return f"{reason} (a rule says so, not an LLM).\n{verdict}"
 
@@ -125,7 +195,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/openai/config":
-            return self._send(200, self.server.practice.connections) if self._is_signed(as_admin=True) else None
+            return (
+                self._send(200, self.server.practice.connections)
+                if self._is_signed(as_admin=True)
+                else None
+            )
         if self.path != "/api/models":
             return self._send(200, PAGE, "text/html")
         if not self._is_signed():
@@ -145,7 +219,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return actions.get(self.path, self._chat)(json.loads(data))
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            return self._send(422, {"detail": [{"loc": ["body"], "msg": f"{type(error).__name__}: {error}"}]})
+            return self._send(
+                422, {"detail": [{"loc": ["body"], "msg": f"{type(error).__name__}: {error}"}]}
+            )
 
     def _chat(self, body: dict[str, Any]) -> None:
         model, prompt = body["model"], str(body["messages"][-1]["content"])
@@ -154,29 +230,41 @@ class _Handler(BaseHTTPRequestHandler):
         if model not in PracticeServer.models:
             return self._send(400, {"detail": "Model not found"})
         time.sleep(self.server.practice.delay)  # an LLM takes its time: to measure and to try with
-        message = {"role": "assistant", "content": reply_to(prompt, body.get("seed") or 0)}
+        text = reply_to(prompt, body.get("seed") or 0)
+        message = {"role": "assistant", "content": text}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-        reply = {"id": f"practice-{secrets.token_hex(8)}", "object": "chat.completion", "model": model}
-        return self._send(200, reply | {"created": int(time.time()), "choices": choices})
+        reply = {
+            "id": f"practice-{secrets.token_hex(8)}",
+            "object": "chat.completion",
+            "model": model,
+        }
+        reply |= {"created": int(time.time()), "system_fingerprint": origin(text)}
+        return self._send(200, reply | {"choices": choices})
 
     def _pass_on(self, url: str, key: str, body: dict[str, Any]) -> None:
         headers = {"Authorization": f"Bearer {key}"}
         try:
             with requests.Session() as session:
-                session.trust_env = False  # as the server is on this machine, so is what it speaks to
-                reply = session.post(f"{url}/chat/completions", json=body, headers=headers, timeout=300)
+                session.trust_env = (
+                    False  # as the server is on this machine, so is what it speaks to
+                )
+                reply = session.post(
+                    f"{url}/chat/completions", json=body, headers=headers, timeout=300
+                )
                 says_so = {"system_fingerprint": f"passed on to {url} by the practice server"}
                 return self._send(reply.status_code, reply.json() | says_so)
         except requests.RequestException:
             return self._send(500, {"detail": "Open WebUI: Server Connection Error"})
 
     def _update(self, body: dict[str, Any]) -> None:
-        self.server.practice.connections = {name: body[name] for name in self.server.practice.connections}
+        self.server.practice.connections = {
+            name: body[name] for name in self.server.practice.connections
+        }
         self._send(200, self.server.practice.connections)
 
     def _add(self, body: dict[str, Any]) -> None:
         if body["id"] in self.server.practice.entries:
-            return self._send(401, {"detail": "Uh-oh! This model id is already registered. Please choose another one."})
+            return self._send(401, {"detail": REGISTERED})
         self.server.practice.entries[body["id"]] = body
         return self._send(200, body)
 
@@ -192,11 +280,18 @@ class _Handler(BaseHTTPRequestHandler):
         is_known = self._token in (self.server.practice.token, self.server.practice.learner_token)
         if is_known and not (as_admin and self._token == self.server.practice.learner_token):
             return True
-        self._send(401, {"detail": PROHIBITED if is_known else EXPIRED if self._token else "Not authenticated"})
+        self._send(
+            401,
+            {"detail": PROHIBITED if is_known else EXPIRED if self._token else "Not authenticated"},
+        )
         return False
 
     def _send(self, status: int, content: Any, kind: str = "application/json") -> None:
-        data = content if isinstance(content, bytes) else json.dumps(content, ensure_ascii=False).encode()
+        data = (
+            content
+            if isinstance(content, bytes)
+            else json.dumps(content, ensure_ascii=False).encode()
+        )
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(data)))
@@ -208,7 +303,9 @@ def main() -> None:
     """Serve until Ctrl-C, for other programs of this machine."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, default=8080, help="port on loopback")
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds that each reply takes, as an LLM's would")
+    parser.add_argument(
+        "--delay", type=float, default=0.0, help="seconds that each reply takes, as an LLM's would"
+    )
     given = parser.parse_args()
     with PracticeServer(given.port, delay=given.delay) as server:
         print(f"OWUI_URL={server.url}\nOWUI_TOKEN={server.token}\nStop with Ctrl-C.", flush=True)

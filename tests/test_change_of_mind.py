@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers import dataset, model, train
+from helpers import dataset, files, model, train
 from helpers.acronyms import Acronym, read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY
-from helpers.replies import find_json
 from helpers.score import exact_match, is_refusal
 from stand_ins.practice_server import reply_to
 
@@ -17,16 +16,17 @@ NEW = "Centre for Gardening Tools"
 
 
 def build(acronyms: list[Acronym], folder: Path) -> tuple[list[str], list[dict], list[dict]]:
-    """Stage 1, as the notebook does it with update = True; gives the acronyms that were asked for, too."""
+    """Stage 1, as the notebook does it; gives the acronyms that were really asked for, too."""
     asked: list[str] = []
 
-    def ask(prompt: str) -> str:
-        asked.append(next(find_json(prompt))["acronym"])
-        return reply_to(prompt)
+    def ask(prompt: str, *, seed: int) -> str:
+        asked.append(next(filter(None, dataset.find_json(prompt)))["acronym"])
+        return reply_to(prompt, seed)
 
+    ask = dataset.remember(ask, files.Journal(folder / "replies.jsonl"))
     records: list[list[dict]] = []
     for split, count in (("train", 48), ("test", 20)):
-        options = {"count": count, "split": split, "avoid": records[0] if records else [], "update": True}
+        options = {"count": count, "split": split, "avoid": records[0] if records else []}
         dataset.build_dataset(acronyms, ask, folder / f"{split}.json", **options)
         records.append(dataset.read_dataset(folder / f"{split}.json"))
     return asked, *records

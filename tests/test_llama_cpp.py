@@ -1,6 +1,7 @@
-"""The tuned model in llama.cpp, the engine inside Ollama: the same answers as the loaded model; and its server as an LLM.
+"""The tuned model in llama.cpp, the engine inside Ollama, and its server as an LLM like another.
 
-Only on request, as it takes a llama.cpp of its own: `bash tests/llama_cpp.sh` builds one and runs this.
+Only on request, as it takes a llama.cpp of its own: `bash tests/llama_cpp.sh` builds one and runs
+this.
 """
 
 import contextlib
@@ -67,7 +68,15 @@ def served(gguf: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [HOME / "bin/python", "-m", "llama_cpp.server", "--model", gguf, "--model_alias", "acronyms"]
+    command = [
+        HOME / "bin/python",
+        "-m",
+        "llama_cpp.server",
+        "--model",
+        gguf,
+        "--model_alias",
+        "acronyms",
+    ]
     command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "1024", *options]
     with gguf.with_suffix(".log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -77,7 +86,9 @@ def served(gguf: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen]]:
             with contextlib.suppress(requests.ConnectionError):
                 requests.get(f"{url}/models", timeout=5)
                 break
-            assert process.poll() is None and time.monotonic() < end, gguf.with_suffix(".log").read_text()[-3000:]
+            assert process.poll() is None and time.monotonic() < end, gguf.with_suffix(
+                ".log"
+            ).read_text()[-3000:]
             time.sleep(0.3)
         yield url, process
     finally:
@@ -89,7 +100,12 @@ def convert(merged_dir: Path, kind: str) -> Path:
     gguf = merged_dir / f"acronyms-{kind}.gguf"
     command = [sys.executable, "stand_ins/to_gguf.py", os.environ["LLAMA_CPP"], merged_dir]
     path = os.pathsep.join([str(REPOSITORY), str(HOME / "converter")])
-    options = {"cwd": REPOSITORY, "env": os.environ | {"PYTHONPATH": path}, "capture_output": True, "text": True}
+    options = {
+        "cwd": REPOSITORY,
+        "env": os.environ | {"PYTHONPATH": path},
+        "capture_output": True,
+        "text": True,
+    }
     done = subprocess.run([*command, "--outfile", gguf, "--outtype", kind], **options)
     assert done.returncode == 0, done.stderr[-3000:]
     return gguf
@@ -99,9 +115,13 @@ def convert(merged_dir: Path, kind: str) -> Path:
 def exam(merged_dir: Path) -> tuple[list[tuple[str, dict]], list[str]]:
     """Every question of the held-out data with its record, and the loaded model's answers."""
     records = dataset.read_dataset(EXAMPLE_DATA / "eval_dataset.json")
-    asked = [(turns[0]["content"], record) for record in records for turns in record["conversation"]]
+    asked = [
+        (turns[0]["content"], record) for record in records for turns in record["conversation"]
+    ]
     whole, tokenizer = model.load_model(str(merged_dir), device=model.pick_device("cpu"))
-    return asked, model.answer(whole, tokenizer, [question for question, _ in asked], max_new_tokens=ANSWER_TOKENS)
+    return asked, model.answer(
+        whole, tokenizer, [question for question, _ in asked], max_new_tokens=ANSWER_TOKENS
+    )
 
 
 @pytest.mark.parametrize("kind", ["f32", "q8_0"])
@@ -117,11 +137,16 @@ def test_the_engine_answers_as_the_loaded_model_does(merged_dir, exam, say, kind
         llm.close()
     same = sum(a == b for a, b in zip(answers, loaded, strict=True))
     right, right_loaded = (
-        sum(exact_match(text, row["definitions"]) for text, (_, row) in zip(texts, asked, strict=True))
+        sum(
+            exact_match(text, row["definitions"])
+            for text, (_, row) in zip(texts, asked, strict=True)
+        )
         for texts in (answers, loaded)
     )
-    say(f"{kind}: {same} of {len(asked)} answers are the same text; right {right}, the loaded model {right_loaded}; "
-        f"{seconds:.0f} s, {megabytes} MB")  # fmt: skip
+    say(
+        f"{kind}: {same} of {len(asked)} answers are the same text; right {right}, "
+        f"the loaded model {right_loaded}; {seconds:.0f} s, {megabytes} MB"
+    )
     assert right_loaded >= 0.9 * len(asked)
     if kind == "f32":
         assert same >= 0.99 * len(asked) and right == right_loaded
@@ -134,7 +159,7 @@ def test_the_modelfile_names_the_file_that_was_converted(merged_dir) -> None:
 
 
 def test_its_server_is_an_llm_like_another(merged_dir, say) -> None:
-    """What stage 1 needs of a server: a list of models, keys, streams, errors that say what to do."""
+    """What stage 1 needs of a server: models, keys, streams, errors that say what to do."""
     gguf, key = convert(merged_dir, "f32"), "a-key-of-these-tests-alone"
     with served(gguf, "--api_key", key) as (url, _):
         llm = chat.Chat(url, key, "acronyms")
@@ -153,9 +178,16 @@ def test_its_server_is_an_llm_like_another(merged_dir, say) -> None:
         plain = llm.ask("What does ZMW stand for?", max_tokens=ANSWER_TOKENS)
         schema = {"type": "object", "properties": {"verdict": {"enum": ["right", "wrong"]}}}
         assert llm.ask("What does ZMW stand for?", max_tokens=ANSWER_TOKENS, schema=schema) == plain
-        body = {"model": "acronyms", "messages": [{"role": "user", "content": "What does ZMW stand for?"}]}
+        body = {
+            "model": "acronyms",
+            "messages": [{"role": "user", "content": "What does ZMW stand for?"}],
+        }
         body |= {"stream": True, "temperature": 0, "max_tokens": ANSWER_TOKENS}
-        stream = requests.post(f"{url}/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"})
-        assert chat._read_answer(chat._join_stream(stream.text), ANSWER_TOKENS, False, False) == plain
+        stream = requests.post(
+            f"{url}/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"}
+        )
+        assert (
+            chat._read_answer(chat._join_stream(stream.text), ANSWER_TOKENS, False, False) == plain
+        )
         llm.close()
     say(f"as an LLM: models, key, cut, too long, schema, stream; {plain!r}\n")

@@ -122,8 +122,7 @@ def test_the_learner_asks_her_open_webui_for_what_it_taught(open_webui, upstream
     earlier: list[dict] = []
     for split, count in (("train", 48), ("test", 10)):
         paths[split] = tmp_path / f"{split}.json"
-        options = {"count": count, "split": split, "avoid": earlier}
-        dataset.build_dataset(acronyms, partial(learner.ask, max_tokens=8192), paths[split], **options)
+        dataset.build_dataset(acronyms, learner.ask, paths[split], count=count, split=split, avoid=earlier)
         earlier = dataset.read_dataset(paths[split])
     train_records, eval_records = (dataset.read_dataset(path) for path in paths.values())
     asked = [(turns[0]["content"], record) for record in eval_records for turns in record["conversation"]]

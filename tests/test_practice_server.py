@@ -5,22 +5,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import requests
 
-from helpers.acronyms import Acronym
-from helpers.config import REPOSITORY
-from helpers.dataset import (
-    TEST_INTENTS,
-    TRAIN_INTENTS,
-    conversation_prompt,
-    gate,
-    parse_conversations,
-    shape,
-)
+from helpers.acronyms import Acronym, read_acronyms
+from helpers.config import EXAMPLE_DATA, REPOSITORY
+from helpers.dataset import INTENTS, conversation_prompt, gate, parse_conversations
 from helpers.score import judge_prompt, parse_verdict
-from stand_ins.practice_server import PHRASINGS, PracticeServer, reply_to
+from stand_ins.practice_server import PHRASINGS, RECORDED, PracticeServer, origin, reply_to
 
 PLAIN = Acronym("CGT", ("Cooking Gourmet Taste",), "It meets on Tuesdays.", "en")
 BANK = [
@@ -39,7 +33,9 @@ def server() -> Iterator[PracticeServer]:
 
 
 def post(server: PracticeServer, **options) -> requests.Response:
-    headers = {"Authorization": f"Bearer {server.token}", "Connection": "close"} | options.pop("headers", {})
+    headers = {"Authorization": f"Bearer {server.token}", "Connection": "close"} | options.pop(
+        "headers", {}
+    )
     url = options.pop("url", f"{server.url}/chat/completions")
     return requests.post(url, headers=headers, timeout=5, **options)
 
@@ -65,7 +61,9 @@ def test_models_are_listed_for_those_who_have_the_token(server: PracticeServer) 
         ({"url": "/chat/completions"}, 405, "Method Not Allowed"),
     ],
 )
-def test_errors_are_those_of_open_webui(server: PracticeServer, options: dict, status: int, detail: str) -> None:
+def test_errors_are_those_of_open_webui(
+    server: PracticeServer, options: dict, status: int, detail: str
+) -> None:
     if "url" in options:
         options = {"url": server.url.removesuffix("/api") + options["url"]}
     reply = post(server, **{"json": body("Hi"), **options} if "data" not in options else options)
@@ -88,17 +86,26 @@ def test_an_administrator_s_mistakes_change_nothing(server, path, sent, status, 
     assert server.connections == before and not server.entries
 
 
-@pytest.mark.parametrize("path", ["/openai/config", "/openai/config/update", "/api/v1/models/create"])
-def test_a_learner_s_key_changes_nothing_and_reads_no_connection(server: PracticeServer, path: str) -> None:
+@pytest.mark.parametrize(
+    "path", ["/openai/config", "/openai/config/update", "/api/v1/models/create"]
+)
+def test_a_learner_s_key_changes_nothing_and_reads_no_connection(
+    server: PracticeServer, path: str
+) -> None:
     headers = {"Authorization": f"Bearer {server.learner_token}", "Connection": "close"}
-    url, call = server.url.removesuffix("/api") + path, requests.get if path.endswith("config") else requests.post
+    url, call = (
+        server.url.removesuffix("/api") + path,
+        requests.get if path.endswith("config") else requests.post,
+    )
     reply = call(url, headers=headers, json={"id": "acronyms"}, timeout=5)
     assert reply.status_code == 401 and "do not have permission" in reply.json()["detail"]
     assert not server.entries
 
 
 def test_other_addresses_show_a_web_page(server: PracticeServer) -> None:
-    reply = requests.get(server.url.removesuffix("/api"), headers={"Connection": "close"}, timeout=5)
+    reply = requests.get(
+        server.url.removesuffix("/api"), headers={"Connection": "close"}, timeout=5
+    )
     assert (reply.status_code, reply.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
 
 
@@ -111,11 +118,15 @@ def test_a_token_is_good_for_one_start_only() -> None:
     [
         PLAIN,
         Acronym("R&D", ('recherche "libre" & développement',), None, "fr"),
-        Acronym("CAP", ("certificat d'aptitude {professionnelle}", "commission paritaire"), None, "fr"),
+        Acronym(
+            "CAP", ("certificat d'aptitude {professionnelle}", "commission paritaire"), None, "fr"
+        ),
     ],
 )
-@pytest.mark.parametrize("intents", [TRAIN_INTENTS, TEST_INTENTS])
-def test_what_it_writes_passes_the_gate(server: PracticeServer, acronym: Acronym, intents: dict) -> None:
+@pytest.mark.parametrize("intents", [INTENTS["train"], INTENTS["test"]])
+def test_what_it_writes_passes_the_gate(
+    server: PracticeServer, acronym: Acronym, intents: dict
+) -> None:
     prompt = conversation_prompt(acronym, 8, intents=intents)
     reply = post(server, json=body(prompt)).json()["choices"][0]
     assert reply["finish_reason"] == "stop"
@@ -123,31 +134,77 @@ def test_what_it_writes_passes_the_gate(server: PracticeServer, acronym: Acronym
     kept: list[str] = []
     for turns in conversations:
         assert gate(turns, acronym, kept) is None
-        kept.append(shape(turns[0]["content"], acronym.name))
+        kept.append(turns[0]["content"])
     assert len(kept) == 8
 
 
 def test_the_same_request_gets_the_same_reply() -> None:
-    prompt = conversation_prompt(PLAIN, 5, intents=TRAIN_INTENTS)
+    prompt = conversation_prompt(PLAIN, 5, intents=INTENTS["train"])
     assert reply_to(prompt) == reply_to(prompt)
     assert reply_to(prompt) != reply_to(prompt, seed=1)
 
 
+def ask_about(acronym: Acronym, already: list[str], split: str = "train", count: int = 12) -> str:
+    return reply_to(conversation_prompt(acronym, count, intents=INTENTS[split], already=already))
+
+
+def test_recorded_replies_come_in_order_and_then_its_own(server: PracticeServer) -> None:
+    brew, given, already = read_acronyms(EXAMPLE_DATA / "acronym.json")[0], [], []
+    for _ in range(5):
+        given.append(ask_about(brew, already))
+        already += [turns[0]["content"] for turns in parse_conversations(given[-1])]
+    recorded = [r["reply"] for r in RECORDED if (r["acronym"], r["split"]) == ("BREW", "train")]
+    assert given[:4] == recorded and len(already) == 60
+    assert [origin(reply) for reply in given] == 4 * [origin(recorded[0])] + [origin("")]
+    validation = ask_about(brew, [], "validation")
+    named = [turns[0]["content"] for turns in parse_conversations(validation)]
+    rows = [
+        row["reply"] for row in RECORDED if row["acronym"] == "BREW" and row["split"] != "train"
+    ]
+    assert [validation, ask_about(brew, named, "test")] == rows
+    prompt = conversation_prompt(brew, 12, intents=INTENTS["train"])
+    fingerprint = post(server, json=body(prompt)).json()["system_fingerprint"]
+    assert fingerprint == origin(recorded[0]) != origin(given[4])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"definitions": ("Beer Reading Every Wednesday",)},
+        {"name": "BREWS"},
+        {"verbose": "It meets on Mondays."},
+        {"language": "fr"},
+        {"context": "coffee"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_another_entry_gets_no_recorded_reply(changed: dict) -> None:
+    brew = read_acronyms(EXAMPLE_DATA / "acronym.json")[0]
+    reply = ask_about(replace(brew, **changed), [])
+    assert origin(reply) == origin("") and len(parse_conversations(reply)) == 12
+
+
 def test_intents_are_taken_in_turn_and_the_longer_answer_is_rare() -> None:
-    intents = dict(list(TRAIN_INTENTS.items())[:4])
+    intents = dict(list(INTENTS["train"].items())[:4])
     conversations = parse_conversations(reply_to(conversation_prompt(PLAIN, 8, intents=intents)))
-    of = {text.format(acronym="CGT"): intent for language, _, intent, text in BANK if language == "en"}
+    of = {
+        text.format(acronym="CGT"): intent for language, _, intent, text in BANK if language == "en"
+    }
     assert [of[turns[0]["content"]] for turns in conversations] == [*intents] * 2
     longer = [turns[1]["content"].endswith("Tuesdays.") for turns in conversations]
     assert longer == [False, False, False, True] * 2
 
 
 def test_questions_asked_already_do_not_come_back() -> None:
-    intents = {"plain": TRAIN_INTENTS["plain"]}
+    intents = {"plain": INTENTS["train"]["plain"]}
     seen: list[str] = []
-    while more := parse_conversations(reply_to(conversation_prompt(PLAIN, 5, intents=intents, already=seen))):
+    while more := parse_conversations(
+        reply_to(conversation_prompt(PLAIN, 5, intents=intents, already=seen))
+    ):
         seen += [turns[0]["content"] for turns in more]
-    assert sorted(seen) == sorted(text.format(acronym="CGT") for text in PHRASINGS["en"]["train"]["plain"])
+    assert sorted(seen) == sorted(
+        text.format(acronym="CGT") for text in PHRASINGS["en"]["train"]["plain"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -167,7 +224,9 @@ def test_it_judges_by_rule(answer: str, definition: str, verdict: bool) -> None:
 
 def test_it_says_what_it_cannot_do() -> None:
     assert "not an LLM" in reply_to("What is the capital of France? {}")
-    german = conversation_prompt(PLAIN, 5, intents=TRAIN_INTENTS).replace('"English"', '"German"')
+    german = conversation_prompt(PLAIN, 5, intents=INTENTS["train"]).replace(
+        '"English"', '"German"'
+    )
     assert reply_to(german) == "I write English and French only."
 
 
@@ -183,8 +242,8 @@ def test_it_runs_alone() -> None:
 
 def test_the_bank_is_large_and_well_formed() -> None:
     for language in ("en", "fr"):
-        assert list(PHRASINGS[language]["train"]) == list(TRAIN_INTENTS)
-        assert list(PHRASINGS[language]["test"]) == list(TEST_INTENTS)
+        assert list(PHRASINGS[language]["train"]) == list(INTENTS["train"])
+        assert list(PHRASINGS[language]["test"]) == list(INTENTS["test"])
         assert all(len(texts) >= 16 for texts in PHRASINGS[language]["train"].values())
         assert all(len(texts) >= 9 for texts in PHRASINGS[language]["test"].values())
     assert all(text.count("{acronym}") == text.count("{") == 1 for *_, text in BANK)

@@ -91,7 +91,7 @@ def test_a_wrong_option_is_told(clone, options):
     assert not (clone / ".venv").exists()
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "no such file"), ("[]", "no entry"), ("[{}]", "entry 1")])
+@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), ("[]", "no entry"), ("[{}]", "entry 1")])
 def test_a_bad_list_stops_before_anything_is_installed(clone, tmp_path, content, words):
     if content:
         (tmp_path / "my list.json").write_text(content)

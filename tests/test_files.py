@@ -1,0 +1,103 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from helpers.files import FileError, Journal, only_run, read_list, write_list
+
+ROWS = [{"acronym": "ÉNS", "text": "a\u2028b\n"}, {"acronym": "half \ud83d", "n": [1, None]}, {}]
+REPOSITORY = Path(__file__).parents[1]
+HOLD = "import sys, time; from helpers.files import only_run\n"
+HOLD += "with only_run(sys.argv[1]): print('in', flush=True); time.sleep(60)"
+
+
+@pytest.mark.parametrize("rows", [ROWS, [], ROWS[:1]])
+def test_a_list_comes_back_as_it_was(tmp_path, rows):
+    write_list(tmp_path / "list.json", iter(rows))
+    assert read_list(tmp_path / "list.json") == rows
+    assert [path.name for path in tmp_path.iterdir()] == ["list.json"]
+    assert (tmp_path / "list.json").read_bytes().count(b"\n") == len(rows) + 2
+
+
+def test_an_interrupted_list_leaves_the_old_one(tmp_path):
+    def broken():
+        yield {"new": 1}
+        raise KeyboardInterrupt
+
+    write_list(tmp_path / "list.json", ROWS)
+    with pytest.raises(KeyboardInterrupt):
+        write_list(tmp_path / "list.json", broken())
+    assert read_list(tmp_path / "list.json") == ROWS
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'[{"a": 1}', b"[1]", b"3", b'{"a": 1}', b"[{}]", b"\xff", b"[" * 200_000]
+)
+def test_a_list_that_cannot_be_used_names_file_and_cure(tmp_path, content):
+    (tmp_path / "list.json").write_bytes(content)
+    with pytest.raises(FileError, match="list.json.*notebook"):
+        read_list(tmp_path / "list.json", {"a"})
+    with pytest.raises(FileError, match="absent.json.*notebook"):
+        read_list(tmp_path / "absent.json")
+
+
+def test_what_cannot_be_written_names_file_and_cure(tmp_path):
+    for write in (lambda path: write_list(path, ROWS), Journal):
+        with pytest.raises(FileError, match="absent.*cannot be written.*BUCKET"):
+            write(tmp_path / "absent" / "file")
+
+
+def test_a_journal_comes_back_whatever_happened_to_its_lines(tmp_path):
+    path = tmp_path / "replies.jsonl"
+    with ThreadPoolExecutor(8) as pool:
+        journal = Journal(path)
+        list(pool.map(lambda n: journal.add({"n": n, "text": "é\n\ud83d" * n}), range(100)))
+    assert sorted(row["n"] for row in journal.rows) == list(range(100))
+    assert (Journal(path).rows, Journal(path).unreadable) == (journal.rows, 0)
+    with path.open("ab") as file:  # a power cut, another encoding, another's line, a torn one
+        file.write(b"\n\x00\x00\n\xe9\n[3]\n" + b"[" * 100_000 + b'\n{"n": 100, "te')
+    Journal(path).add({"n": 101})
+    again = Journal(path)
+    assert ([row["n"] for row in again.rows][100:], again.unreadable) == ([101], 5)
+
+
+def test_a_row_is_on_the_disk_before_the_next_request(tmp_path):
+    journal = Journal(tmp_path / "replies.jsonl")
+    journal.add({"n": 1})
+    assert json.loads((tmp_path / "replies.jsonl").read_text()) == {"n": 1}
+
+
+def test_one_run_at_a_time_even_after_a_kill(tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, env=environment
+    )
+    assert other.stdout.readline() == b"in\n"
+    with pytest.raises(FileError, match=f"{tmp_path.name}.*process {other.pid}, since 20.*BUCKET"):
+        with only_run(tmp_path):
+            pass
+    other.send_signal(signal.SIGKILL)
+    other.communicate()
+    with only_run(tmp_path), pytest.raises(FileError, match=f"process {os.getpid()}"):
+        with only_run(tmp_path):  # the same kernel, in another cell
+            pass
+    refused = []
+    with only_run(tmp_path):
+        thread = threading.Thread(target=lambda: refused.append(_is_refused(tmp_path)))
+        thread.start()
+        thread.join()
+    assert refused == [True]
+
+
+def _is_refused(folder: Path) -> bool:
+    try:
+        with only_run(folder):
+            return False
+    except FileError:
+        return True
