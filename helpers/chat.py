@@ -41,6 +41,8 @@ PASSING = (429, 500, 502, 503, 504)
 class ChatError(RuntimeError):
     """No answer; the message says why, in the server's words too, and what to do."""
 
+    status = 0  # of the server's answer, where it refuses
+
     def __init__(self, message: str, *, may_pass: bool = False, wait: float = 0.0) -> None:
         super().__init__(message)
         self.may_pass = may_pass  # whether a later try may succeed
@@ -192,7 +194,9 @@ class Chat:
         if not (as_is and is_success):
             text = self._hide(text)
         if not is_success:
-            raise self._explain(response, text)
+            error = self._explain(response, text)
+            error.status = response.status_code
+            raise error
         kind = response.headers.get("Content-Type", "")
         if "html" in kind:  # in the middle of a run: maintenance, a proxy's login
             raise ChatError(

@@ -16,6 +16,16 @@ from transformers.utils.chat_template_utils import jinja2
 from helpers.model import render
 from helpers.report import MARKS
 
+# How byte-level tokenizers cut a text into words, as tokenizer.json says it and as llama.cpp names it. A GGUF holds the
+# name alone: read by another rule, the same letters become other tokens.
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
+_OTHER_SIGNS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_PRE_TOKENIZERS = {
+    ("ByteLevel",): "gpt-2",
+    ("Digits", "ByteLevel"): "smollm",
+    (rf"{_CONTRACTIONS}|\p{{N}}{{1,3}}{_OTHER_SIGNS}", "ByteLevel"): "llama-bpe",
+    (rf"{_CONTRACTIONS}|\p{{N}}{_OTHER_SIGNS}", "ByteLevel"): "qwen2",
+}
 LONGEST_CONTEXT = 4096  # tokens that Ollama keeps room for; models that read 128,000 would take it all as memory
 # What goes to the hub, if it is there: neither the training data nor run.json.
 PUBLISHED = ("README.md", "adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "tokenizer*.json")
@@ -27,27 +37,49 @@ class ExportError(RuntimeError):
     """A model that cannot be written out; the message says why, and what to do."""
 
 
-def write_modelfile(folder: Path, *, base: str | None = None) -> Path:
+def write_modelfile(folder: Path, *, base: str | None = None, gguf: Path | None = None) -> Path:
     """Write a Modelfile beside a whole model, or beside an adapter for `base`, as Ollama names it (or its folder).
 
-    Template, stop tokens and context come from the tokenizer; ExportError for a template that Ollama's cannot
-    express. Then: `ollama create NAME -f Modelfile`.
+    A whole model is read from its GGUF, the file that llama.cpp's converter writes: `gguf`, else NAME.gguf in the
+    folder NAME. Template, stop tokens and context come from the tokenizer. ExportError for a chat template that
+    Ollama's cannot express, and, without `gguf`, for a tokenizer that its engine would read otherwise.
+    Then: `ollama create NAME -f Modelfile`.
     """
     is_adapter = (folder / "adapter_config.json").exists()
     if is_adapter and not base:
         raise ExportError(f'{folder} holds an adapter: give its base model\'s name in Ollama, base="llama3.2:1b".')
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not is_adapter and not gguf:
+        name_pre_tokenizer(tokenizer)
     ends = [] if is_adapter else GenerationConfig.from_pretrained(folder).eos_token_id
     ends = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
     settings = {"temperature": 0, "seed": 0, "repeat_penalty": 1}  # greedy, as it was tested
     settings["num_ctx"] = min(LONGEST_CONTEXT, tokenizer.model_max_length)
-    lines = [f"FROM {base}", "ADAPTER ./"] if is_adapter else ["FROM ./"]
+    lines = [f"FROM {base}", "ADAPTER ./"] if is_adapter else [f"FROM {gguf or f'./{folder.resolve().name}.gguf'}"]
     lines += [f'TEMPLATE """{ollama_template(tokenizer)}"""']
     lines += [f"PARAMETER stop {json.dumps(tokenizer.decode([i]), ensure_ascii=False)}" for i in sorted(ends)]
     lines += [f"PARAMETER {name} {value}" for name, value in settings.items()]
     path = folder / "Modelfile"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def name_pre_tokenizer(tokenizer) -> str:
+    """Give llama.cpp's name for how a byte-level tokenizer cuts a text, "" for one of another kind; ExportError if none."""
+    found = json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"] or {}
+    parts = tuple(
+        (part.get("pattern") or {}).get("Regex") or part["type"] for part in found.get("pretokenizers", [found]) if part
+    )
+    if "ByteLevel" not in parts:
+        return ""
+    if parts not in _PRE_TOKENIZERS:
+        known = ", ".join(_PRE_TOKENIZERS.values())
+        raise ExportError(
+            f"The tokenizer cuts texts by {' and '.join(parts)!r}, which is none of the rules known here ({known}): Ollama's "
+            "engine would read other tokens. If llama.cpp's convert_hf_to_gguf.py takes the model, it knows better: "
+            "give the file that it wrote, as gguf=."
+        )
+    return _PRE_TOKENIZERS[parts]
 
 
 def ollama_template(tokenizer) -> str:

@@ -261,7 +261,8 @@ def test_what_may_pass_is_tried_again(server, chat, reply) -> None:
 )
 def test_what_will_not_pass_is_told_at_once(server, chat, reply, words) -> None:
     server.replies = [reply]
-    assert not fail(chat, words).may_pass
+    error = fail(chat, words)
+    assert (error.may_pass, error.status) == (False, reply[0] if reply[0] != 200 else 0)
     assert len(server.requests) == 1
 
 

@@ -97,9 +97,44 @@ def test_the_token_that_ollama_puts_first_is_not_printed_twice(tokenizer, in_tem
 def test_the_modelfile_of_a_whole_model(tmp_path: Path) -> None:
     folder = shutil.copytree(TINY_CHAT, tmp_path / "merged")
     text = export.write_modelfile(folder).read_text(encoding="utf-8")
-    assert text.startswith('FROM ./\nTEMPLATE """{{ if .System }}<|system|>') and "ADAPTER" not in text
+    assert text.startswith('FROM ./merged.gguf\nTEMPLATE """{{ if .System }}<|system|>') and "ADAPTER" not in text
     assert 'PARAMETER stop "<|end|>"\n' in text and "PARAMETER temperature 0\n" in text
     assert "PARAMETER num_ctx 1024\n" in text and "PARAMETER repeat_penalty 1\n" in text
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        ([{"type": "ByteLevel"}], "gpt-2"),
+        ([{"type": "Metaspace"}], ""),
+        ([{"type": "Split", "pattern": {"Regex": r"\p{Lu}(?!\p{Ll})|\p{N}"}}, {"type": "ByteLevel"}], None),
+        ([{"type": "Digits"}, {"type": "Punctuation"}, {"type": "ByteLevel"}], None),
+    ],
+)
+def test_a_tokenizer_that_ollama_s_engine_would_read_otherwise_is_refused(tmp_path: Path, parts, name) -> None:
+    defaults = {
+        "ByteLevel": {"add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "Metaspace": {"replacement": "▁", "prepend_scheme": "always", "split": True},
+        "Split": {"behavior": "Isolated", "invert": False},
+        "Digits": {"individual_digits": True},
+        "Punctuation": {"behavior": "Isolated"},
+    }
+    folder = shutil.copytree(TINY_CHAT, tmp_path / "merged")
+    written = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    written["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [defaults[p["type"]] | p for p in parts]}
+    (folder / "tokenizer.json").write_text(json.dumps(written), encoding="utf-8")
+    if name is None:
+        with pytest.raises(export.ExportError, match="other tokens.*gguf="):
+            export.write_modelfile(folder)
+        text = export.write_modelfile(folder, gguf=Path("./mine.gguf")).read_text(encoding="utf-8")
+        assert text.startswith("FROM mine.gguf\n")
+    else:
+        assert export.name_pre_tokenizer(AutoTokenizer.from_pretrained(folder)) == name
+        assert export.write_modelfile(folder).read_text(encoding="utf-8").startswith("FROM ./merged.gguf\n")
+
+
+def test_tiny_chat_is_read_as_smollm_is() -> None:
+    assert export.name_pre_tokenizer(AutoTokenizer.from_pretrained(TINY_CHAT)) == "smollm"
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_adapter_merged_and_served_model_give_the_same_text(bucket):
     tuned = next(rows for name, rows in answers.items() if name.endswith("_tuned"))
     assert len(tuned) > 400 and answers["merged"] == tuned and answers["served"] == tuned
     assert "Where they differ:" in (bucket / "tests/report.html").read_text(encoding="utf-8")
-    assert "FROM ./" in next(bucket.glob("models/*/acronyms/Modelfile")).read_text(encoding="utf-8")
+    assert "FROM ./acronyms.gguf" in next(bucket.glob("models/*/acronyms/Modelfile")).read_text(encoding="utf-8")
 
 
 def test_the_report_and_the_card_are_written(bucket):

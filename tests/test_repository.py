@@ -312,20 +312,10 @@ def test_no_personal_path_and_no_secret():
     assert not [name for name in TEXT_FILES if PERSONAL_PATH.search(read(name)) or SECRET.search(read(name))]
 
 
-def count_code_lines(code: str) -> int:
-    """Lines that are neither blank, comment nor docstring."""
-    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    documented = [node for node in ast.walk(ast.parse(code)) if isinstance(node, kinds) and ast.get_docstring(node)]
-    prose = {line for node in documented for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)}
-    lines = enumerate(map(str.strip, code.splitlines()), start=1)
-    return sum(bool(text) and not text.startswith("#") and number not in prose for number, text in lines)
-
-
 def test_helpers_stay_small():
-    """1,400 lines for the first round; then messy replies and meanings in context, stage 2's resuming and several
-    processes, stage 3's runs, statistics and report; then the way out: serving, listing in Open WebUI, Ollama's
-    Modelfile, the hub; the look before."""
-    assert sum(count_code_lines(read(name)) for name in FILES if re.match(r"helpers/.*\.py", name)) < 2700
+    """Counted in syntax-tree nodes, so that room costs nothing; the second drawing goes down to 21,000."""
+    helpers = [name for name in FILES if re.match(r"helpers/.*\.py", name)]
+    assert sum(len(list(ast.walk(ast.parse(read(name))))) for name in helpers) < 35_100
 
 
 def test_no_helper_imports_a_stand_in_before_it_needs_it():

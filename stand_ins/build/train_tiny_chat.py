@@ -9,6 +9,7 @@ Hugging Face format. One CPU thread in bfloat16 autocast, which some processors 
 
 import argparse
 import copy
+import json
 import os
 import time
 from collections import defaultdict
@@ -19,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 import torch.nn.functional as F
 from corpus import GENERAL, WORDS, Corpus
+from respell import PRE_TOKENIZER, respell
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -40,8 +42,7 @@ MUON_FACTOR = 3
 
 
 def train_tokenizer(rows: int = 60_000) -> PreTrainedTokenizerFast:
-    """Byte-level BPE in which a capital not followed by a lower-case letter, a digit and a space before them stand
-    alone, so that an acronym is spelled the same wherever it stands."""
+    """Byte-level BPE that spells acronyms: learnt from texts whose lone capitals stand apart, then `respell`ed."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
         pre_tokenizers.Split(Regex(r"\p{Lu}(?!\p{Ll})|\p{N}"), "isolated"),
@@ -58,13 +59,30 @@ def train_tokenizer(rows: int = 60_000) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator([*texts, *words, *words], trainer)
+    return wrap(respell(json.loads(tokenizer.to_str()), [word.strip() for word in words])[0])
+
+
+def wrap(spec: dict) -> PreTrainedTokenizerFast:
+    """Make the tokenizer of a specification, with its special tokens and the chat template."""
     fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|end|>", padding_side="left",
+        tokenizer_object=Tokenizer.from_str(json.dumps(spec)), pad_token="<|pad|>", eos_token="<|end|>", padding_side="left",
         model_max_length=1024,
         clean_up_tokenization_spaces=False,
     )  # fmt: skip
     fast.chat_template = TEMPLATE
     return fast
+
+
+def respell_model(tokenizer, model):
+    """Give a model of before SmolLM's pre-tokenizer that one; a new token begins as the mean of those it replaces."""
+    words = [word for language in WORDS for word in WORDS[language]]
+    spec, begins = respell(json.loads(tokenizer.backend_tokenizer.to_str()), words)
+    model.resize_token_embeddings(len(spec["model"]["vocab"]))
+    weights = model.get_input_embeddings().weight.data
+    before = weights.clone()
+    for place, like in begins.items():
+        weights[place] = before[like].mean(0) + 0.1 * before.std() * torch.randn(weights.shape[1])
+    return wrap(spec), model
 
 
 def make_model(tokenizer) -> LlamaForCausalLM:
@@ -79,6 +97,17 @@ def make_model(tokenizer) -> LlamaForCausalLM:
         do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     return model
+
+
+def orthogonalise(gradient: torch.Tensor, coefficients: tuple, steps: int, eps: float) -> torch.Tensor:
+    """Muon's Newton-Schulz iteration in float32: torch.optim's is in bfloat16, ten times slower on older processors."""
+    a, b, c = coefficients
+    wide = gradient if gradient.shape[0] <= gradient.shape[1] else gradient.T
+    wide = wide / wide.norm().clamp(min=eps)
+    for _ in range(steps):
+        gram = wide @ wide.T
+        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide if gradient.shape[0] <= gradient.shape[1] else wide.T
 
 
 def encode(tokenizer, messages: list[dict]) -> tuple[list[int], list[int]]:
@@ -137,6 +166,7 @@ def measure(model, tokenizer, device: str, rows: int = 96) -> dict[str, float]:
         corpus.note,
         corpus.letters,
         corpus.invented,
+        corpus.two_meanings,
     ):
         encoded = [encode(tokenizer, family()) for _ in range(rows)]
         length = max(len(ids) for ids, _ in encoded)
@@ -173,7 +203,10 @@ def main() -> None:
     torch.manual_seed(arguments.seed)
     if arguments.start:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(arguments.start)
-        model = LlamaForCausalLM.from_pretrained(arguments.start, dtype=torch.float32).to(device)
+        model = LlamaForCausalLM.from_pretrained(arguments.start, dtype=torch.float32)
+        if json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"] != PRE_TOKENIZER:
+            tokenizer, model = respell_model(tokenizer, model)
+        model = model.to(device)
     else:
         tokenizer = train_tokenizer()
         model = make_model(tokenizer).to(device)
@@ -183,6 +216,8 @@ def main() -> None:
         torch.optim.Muon(hidden, lr=arguments.peak, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=arguments.peak, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
     ]
+    if arguments.float32:
+        torch.optim._muon._zeropower_via_newtonschulz = orthogonalise
     body = torch.compile(model.model, dynamic=False)
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(GENERAL['acronyms'])} acronyms",
