@@ -93,7 +93,9 @@ def refresh() -> None:
 def tidy(notebook: dict, run: str) -> str:
     """Write an executed notebook as it is kept in git: without what changes by itself, and without widgets."""
     for cell in notebook["cells"]:
-        cell["metadata"] = {"tags": cell["metadata"]["tags"]} if cell["metadata"].get("tags") else {}
+        # The tags, and "jupyter", by which the code of a cell is folded.
+        kept = ("tags", "jupyter")
+        cell["metadata"] = {key: cell["metadata"][key] for key in kept if cell["metadata"].get(key)}
         if "outputs" in cell:  # of a progress bar there would stay the text that it began with
             cell["outputs"] = [output for output in cell["outputs"] if WIDGET not in output.get("data", {})]
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}

@@ -20,31 +20,20 @@ BAR = 0.34  # height of a bar in inches
 PHONE = 4.4  # width in inches of a figure whose words can be read on a phone
 
 
-def plot_report(kept: Sequence[int], rejected: Sequence[int], names: Sequence[str]) -> Figure:
-    """Draw the conversations kept and rejected of each acronym; of a long list, how many acronyms have how many."""
+def plot_overlap(held_out: Sequence[float], put_aside: Sequence[float]) -> Figure:
+    """Draw how near questions are to training ones: held-out ones, and ones put aside from training."""
     figure, axes = _figure(8, 3.4)
-    if len(names) <= 40:
-        axes.bar(names, kept, color=BLUE, label="kept")
-        axes.bar(names, rejected, bottom=kept, color=ORANGE, hatch="//", label="rejected")
-        axes.tick_params(axis="x", rotation=90 if len(names) > 12 else 0)
-        axes.set(title="What came out, acronym by acronym", xlabel="acronym", ylabel="conversations")
-    else:
-        bins = np.arange(max([*kept, *rejected]) + 2) - 0.5
-        axes.hist([kept, rejected], bins, color=[BLUE, ORANGE], label=["kept", "rejected"])
-        axes.set(title="What came out", xlabel="conversations of an acronym", ylabel="acronyms")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-def plot_overlap(apart: Sequence[float], together: Sequence[float]) -> Figure:
-    """Draw how near test questions are to training ones: split by intent, and taken from one call."""
-    figure, axes = _figure(8, 3.4)
-    values, names = (apart, together), ("other intents, copies removed (ours)", "train and test from one call")
-    shares = [np.full(len(part), 1 / max(len(part), 1)) for part in values]
-    labels = [f"{name}: {len(part)} questions" for name, part in zip(names, values, strict=True)]
-    axes.hist(values, np.linspace(0, 1, 21), weights=shares, color=[BLUE, ORANGE], label=labels)
-    axes.set(title="How much each test question resembles a training question", xlim=(0, 1))
-    axes.set(xlabel="share of common words with the nearest one (1: the same question)", ylabel="share of questions")
+    parts = {
+        "held out: other intents": held_out,
+        "put aside: from the training intents": put_aside,
+    }
+    labels = [f"{name} ({len(part)} questions)" for name, part in parts.items()]
+    shares = [np.full(len(part), 1 / max(len(part), 1)) for part in parts.values()]
+    bins = np.linspace(0, 1, 21)
+    axes.hist([*parts.values()], bins, weights=shares, color=[BLUE, ORANGE], label=labels)
+    axes.set(title="How near is the nearest training question?", xlim=(0, 1))
+    axes.set(xlabel="similarity: share of common words (1: the same words)")
+    axes.set(ylabel="share of questions")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from math import ceil
 from pathlib import Path
+from textwrap import TextWrapper
 
 from pydantic import SecretStr
 
-from helpers import chat
+from helpers import chat, dataset
 
 SET_UP = Path(__file__).resolve().parents[1] / "00-set_up"
 LOG, TESTED, WANTED = SET_UP / "set_up.log", SET_UP / "constraints.txt", SET_UP.parent / "requirements.txt"
@@ -41,8 +43,13 @@ def check(config, *, stage: int | None = None, acronyms: int = 10) -> list[Findi
 
 def describe(findings: list[Finding]) -> str:
     """Write the findings as lines of a terminal."""
-    lines = [f"{f.what:<15} {f.found}" + (f"\n{'':<15} -> {f.cure}" if f.cure else "") for f in findings]
-    return "\n".join(lines)
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.what:<15} {finding.found}")
+        if finding.cure:
+            lines.append(f"{'':<15} -> {finding.cure}")
+    wrap = TextWrapper(100, subsequent_indent=" " * 16, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(map(wrap.fill, lines))
 
 
 def _look(config, stages: set[int], acronyms: int) -> Iterator[Finding]:
@@ -52,7 +59,8 @@ def _look(config, stages: set[int], acronyms: int) -> Iterator[Finding]:
     wanted = {1: config.owui_fav_model, 3: config.judge_model_name or config.owui_fav_model}
     for stage in sorted(stages & {1, 3}):
         yield _look_at_llm(config, "LLM" if stage == 1 else "judge", wanted[stage])
-    calls = 0 if config.owui_url is None else 2 * acronyms  # of stage 1: one for training, one for the test
+    requests = sum(ceil(count / dataset.REQUEST) for count in dataset.choose_counts(acronyms))
+    calls = 0 if config.owui_url is None else acronyms * requests  # of stage 1
     seconds = {1: STAGE_SECONDS / 2 + calls * CALL_SECONDS / CALLS_AT_ONCE} if 1 in stages else {}
     if stages & {2, 3}:
         models = {"MODEL_NAME": config.model_name}
@@ -131,7 +139,7 @@ def _look_at_model(what: str, name: str, token: SecretStr | None) -> Finding:
 
 def _look_at_hardware(config, acronyms: int) -> tuple[Finding, dict[int, float]]:
     """Give the device and its memory, and the seconds that stages 2 and 3 take on it."""
-    from helpers import dataset, model, train
+    from helpers import model, train
 
     shape = model.read_shape(config.model_name, token=config.hf_token)
     parameters = shape.num_parameters()

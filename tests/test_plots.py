@@ -162,14 +162,6 @@ def test_tokens_are_coloured_by_their_label() -> None:
     assert ["not learnt" in entry[1] for entry in legend] == [True, False]
 
 
-@pytest.mark.parametrize("number", [3, 60])
-def test_the_report_counts_every_conversation(number: int) -> None:
-    kept, rejected = [4] * number, [1] * number
-    [axes] = plots.plot_report(kept, rejected, [f"A{n}" for n in range(number)]).axes
-    total = sum(bar.get_height() for bar in axes.patches)
-    assert total == (5 * number if number <= 40 else 2 * number)
-
-
 def test_the_overlap_is_drawn_in_shares_of_each_set() -> None:
     [axes] = plots.plot_overlap([0.1, 0.2, 0.2], [1.0]).axes
     assert sum(bar.get_height() for bar in axes.patches) == pytest.approx(2)

@@ -1,7 +1,6 @@
 """The look before anything long: each shortcoming is found, with its cure; what is not needed is not looked at."""
 
 import json
-import re
 import subprocess
 import sys
 from importlib import metadata
@@ -152,28 +151,26 @@ def read_first_cell(name: str) -> str:
     return "".join(next(cell["source"] for cell in cells if cell["cell_type"] == "code"))
 
 
-def test_the_first_cell_is_the_same_in_all_notebooks():
-    cells = [read_first_cell(name) for name in NOTEBOOKS]
-    assert len({re.sub(r"stage=\d|pd.set_option.*", "", cell) for cell in cells}) == 1
-    assert [re.search(r"stage=(\d)", cell)[1] for cell in cells] == ["1", "2", "3"]
-
-
-def test_the_first_cell_points_to_the_log_where_the_set_up_is_missing(tmp_path):
-    command = [sys.executable, "-I", "-S", "-c", read_first_cell(NOTEBOOKS[0])]  # without any installed package
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_first_cell_points_to_the_log_where_the_set_up_is_missing(name, tmp_path):
+    command = [sys.executable, "-I", "-S", "-c", read_first_cell(name)]  # without any installed package
     said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stderr
     assert said.strip().endswith("ImportError: The set-up did not end well: read 00-set_up/set_up.log.")
 
 
-def test_on_colab_the_first_cell_fetches_and_installs(monkeypatch, tmp_path):
-    ran = []
+@pytest.mark.parametrize(("stage", "name"), list(enumerate(NOTEBOOKS, start=1)))
+def test_on_colab_the_first_cell_fetches_installs_and_looks(stage, name, monkeypatch, tmp_path):
+    ran, looked = [], []
     monkeypatch.setitem(sys.modules, "google.colab", object())
     monkeypatch.setattr(subprocess, "run", lambda command, **options: ran.append((command, options)))
+    monkeypatch.setattr(preflight, "check", lambda config, stage: looked.append(stage) or [])
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("BUCKET", str(tmp_path))
-    exec(read_first_cell(NOTEBOOKS[0]), {})
+    exec(read_first_cell(name), {})
     (clone, _), (set_up, options) = ran
     assert clone[:2] == ["git", "clone"] and clone[-1] == sys.path[0]
     assert set_up[1:] == [f"{clone[-1]}/00-set_up/set_up.py", "--platform", "colab"] and options["check"]
+    assert looked == [stage]
 
 
 def test_the_judge_that_is_looked_for_is_the_one_that_the_notebook_asks(monkeypatch, tmp_path):
