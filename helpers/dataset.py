@@ -83,9 +83,9 @@ def refusal(acronym: str, language: str) -> str:
 
 def glossary_prompt(acronyms: Sequence[Acronym]) -> str:
     """Write the system message that lets an untrained model look acronyms up."""
-    head, joint = ("Glossary:", " or ")
+    head, joint = "Glossary:", " or "
     if acronyms[0].language == "fr":
-        head, joint = ("Glossaire :", " ou ")
+        head, joint = "Glossaire :", " ou "
     lines = [f"- {acronym.name}: {joint.join(acronym.definitions)}" for acronym in acronyms]
     return "\n".join([head, *lines])
 
@@ -147,9 +147,7 @@ def conversation_prompt(
     in_context = ""
     if acronym.context:
         fields["context"] = acronym.context
-        in_context = (
-            '\n- Each question names the "context", where the acronym is met, as it stands.'
-        )
+        in_context = '\n- Each question names the "context", word for word: there it is met.'
     example = {"conversations": [[_turn("user", "…"), _turn("assistant", sentence)]]}
     return f"""You write conversations that teach a chat assistant the acronyms of an organisation.
 The JSON object below says which acronym, and what to write.
@@ -177,8 +175,11 @@ def parse_conversations(reply: str) -> list[list[dict]]:
     # What a model thought aloud is no reply, also where its thoughts never end.
     text = re.split(r"</think(?:ing)?>|\[/THINK\]", reply)[-1]
     text = re.split(r"<think(?:ing)?>|\[THINK\]", text)[0]
-    found = list(_exchanges(list(find_json(text))))
-    return found or list(_exchanges(_read_literal(text)))
+    values = list(find_json(text))
+    found = list(_exchanges(values))
+    if len(values) > 2 or not found:  # not one list alone: a comma too many would split it
+        found = max(found, list(_exchanges(_read_literal(text))), key=len)
+    return found
 
 
 def find_json(text: str) -> Iterator[Any]:
@@ -263,13 +264,13 @@ def gate(conversation: list[dict], acronym: Acronym, others: Iterable[str] = ())
 
 
 @lru_cache(maxsize=4096)  # a question is compared with many
-def words_of(question: str, acronym: str) -> frozenset[str]:
+def words_of(question: str, acronym: str) -> frozenset:
     """Reduce a question to the set of its words, without the acronym."""
     without = re.sub(_as_word(acronym), " ", unicodedata.normalize("NFC", question))
     return frozenset(re.findall(r"\w+", normalise(without)))
 
 
-def similarity(words: frozenset[str], others: frozenset[str]) -> float:
+def similarity(words: frozenset, others: frozenset) -> float:
     """Measure the share of common words of two questions: 1 is the same."""
     return 1.0 if words == others else len(words & others) / len(words | others)
 
@@ -308,8 +309,8 @@ def tell_meanings_apart(acronyms: Sequence[Acronym]) -> list[Acronym]:
             own = [word for word in re.findall(r"\w+", definition) if normalise(word) not in others]
             context = given or max(own, key=len, default=definition)
             if acronym.ambiguous and not holds(context, definition):  # that would give it away
-                only = {"definitions": (definition,), "contexts": (), "context": context}
-                entries.append(replace(acronym, **only))
+                one = replace(acronym, definitions=(definition,), contexts=(), context=context)
+                entries.append(one)
     return entries
 
 
@@ -376,7 +377,7 @@ def build_dataset(
         options = {"rounds": rounds, "seed": seed, "over": over, "avoid": elsewhere[acronym.name]}
         return _collect(acronym, ask, count_for(acronym, count), split, **options)
 
-    with only_run(Path(path).parent):
+    with only_run(path.parent):
         try:
             for place, result in _work_through(acronyms, fill, workers, over):
                 filled[place] = result
@@ -519,7 +520,7 @@ def make_probes(
     `unknown` is the number to test; there are more to rehearse.
     """
     rng = random.Random(seed)
-    general = json.loads(Path(general_path).read_text(encoding="utf-8"))
+    general = json.loads(general_path.read_text(encoding="utf-8"))
     listed = sorted({acronym.name for acronym in acronyms})
     known = general["acronyms"] + general.get("invented_acronyms", [])
     # 1. Acronyms that do not exist. Those to rehearse mostly look like the listed ones: it is these

@@ -146,6 +146,8 @@ FORMS = {
     "# comments": dump(ALL, indent=1).replace("[\n  {", "[ # it's one more\n  {"),
     "trailing commas": dump(ALL).replace("}]", "},]").replace('"}', '",}'),
     "a trailing comma after a conversation": dump(ALL)[:-1] + ",]",
+    "a trailing comma in one turn": dump(ALL).replace('"}', '",}', 1),
+    "a // comment in one turn": dump(ALL).replace('"}', '" // here\n}', 1),
     "single quotes": repr(ALL),
     "a Python assignment": f"```python\nconversations = {ALL!r}\n```",
     "thoughts before": f"<think>They want [[JSON]]: {dump([A])}?</think>\n{dump(ALL)}",
