@@ -69,17 +69,23 @@ def read_acronyms(path: Path, *, language: str = "en") -> list[Acronym]:
     return list(acronyms.values())
 
 
+def fold(text: str) -> str:
+    """Leave out what makes no other meaning: case and accents."""
+    letters = normalize("NFKD", text).casefold()
+    return "".join(letter for letter in letters if not combining(letter))
+
+
 # ----------------------------------------------------------------------------------- the file
 
 
-def _read_entries(path: Path) -> list:
+def _read_entries(path):
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() in (".csv", ".tsv"):
         return _parse_csv(text)
     return json.loads(text, object_pairs_hook=_keep_all)
 
 
-def _keep_all(pairs: list) -> dict:
+def _keep_all(pairs):
     """Make an object of its pairs; json itself would let the last of two equal keys win."""
     entry = dict(pairs)
     if len(entry) < len(pairs):
@@ -87,7 +93,7 @@ def _keep_all(pairs: list) -> dict:
     return entry
 
 
-def _parse_csv(text: str) -> list:
+def _parse_csv(text):
     delimiter = max(",;\t", key=text.partition("\n")[0].count)  # French spreadsheets write ";"
     rows = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
     names = [name.strip().lower() for name in rows.fieldnames or ()]
@@ -99,7 +105,7 @@ def _parse_csv(text: str) -> list:
 # ---------------------------------------------------------------------------------- the entry
 
 
-def _read_entry(entry: object, language: str) -> Acronym:
+def _read_entry(entry, language):
     if not isinstance(entry, dict):
         raise ValueError("it is no object")
     if any(entry.get(None, ())):  # where csv puts what is over
@@ -115,7 +121,7 @@ def _read_entry(entry: object, language: str) -> Acronym:
     return Acronym(_text(entry, "acronym"), (definition,), verbose, language, (context,))
 
 
-def _text(entry: dict, key: str, *, optional: bool = False) -> str | None:
+def _text(entry, key, *, optional=False):
     """Give a text as it will be compared: composed, with plain quotes and spaces.
 
     What shows nothing (zero-width, or a direction) comes along from pages and PDFs: it goes.
@@ -132,20 +138,14 @@ def _text(entry: dict, key: str, *, optional: bool = False) -> str | None:
     return text or None
 
 
-def _merge(old: Acronym, new: Acronym) -> Acronym:
+def _merge(old, new):
     """Put two entries of one acronym together; of two spellings of a definition the first stays."""
-    spellings = {}
-    met = {}
-    definitions = old.definitions + new.definitions
-    for definition, context in zip(definitions, old.contexts + new.contexts, strict=True):
-        key = _simplify(definition)
-        spellings.setdefault(key, definition)
-        met[key] = met.get(key) or context
+    meanings = {}  # simplified definition → definition, context
+    for entry in (old, new):
+        for definition, context in zip(entry.definitions, entry.contexts, strict=True):
+            key = fold(definition.rstrip(" ."))
+            first, met = meanings.get(key, (definition, None))
+            meanings[key] = (first, met or context)
+    definitions, contexts = zip(*meanings.values(), strict=True)
     verbose = " ".join(dict.fromkeys(filter(None, (old.verbose, new.verbose)))) or None
-    return Acronym(old.name, (*spellings.values(),), verbose, old.language, (*met.values(),))
-
-
-def _simplify(definition: str) -> str:
-    """Leave out what makes no other meaning: case, accents, a full stop at the end."""
-    letters = normalize("NFD", definition.casefold().rstrip(" ."))
-    return "".join(letter for letter in letters if not combining(letter))
+    return Acronym(old.name, definitions, verbose, old.language, contexts)

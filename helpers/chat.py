@@ -6,11 +6,8 @@ It knows nothing about prompts and acronyms. The key is in no message, log or re
 import difflib
 import json
 import re
-import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+import time
+from collections.abc import Iterable
 from typing import Any
 
 import requests
@@ -21,6 +18,7 @@ SHORTEST_SECRET = 12  # characters; a shorter key is no secret: "ollama", "none"
 LOOPBACK = r"https?://(localhost|127\.|\[::1\])"
 # Host, port and path, no more: what stands before an @ or behind a ? is often a secret.
 ADDRESS = r"(?i)[\s\"']*(https?://)?((?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?)(/[^\s?#\"']*)?[\s\"']*"
+THOUGHTS = r"(?s)\A.*</think>|<think>.*"  # also where a template opens them, or a cut ends them
 ADDRESSES = (
     "OWUI_URL is like https://llm.lab.sspcloud.fr/api, or http://localhost:11434/v1 for Ollama."
 )
@@ -35,7 +33,6 @@ CURES = {
     404: ADDRESSES,
     405: ADDRESSES,
 }
-PASSING = (429, 500, 502, 503, 504)
 
 
 class ChatError(RuntimeError):
@@ -74,10 +71,9 @@ class Chat:
             self._session.headers["Authorization"] = f"Bearer {key}"
         self._session.auth = lambda request: request  # else a .netrc would replace the key
         self._session.trust_env = not re.match(LOOPBACK, self.url)  # no proxy to this machine
-        self._stopped = threading.Event()
         self._has_answered = False
         self._refuses_schema = False
-        self._practice_server: Any = None
+        self._practice_server = None
 
     def models(self) -> list[str]:
         """List the ids of the models that this key may use."""
@@ -120,18 +116,19 @@ class Chat:
             "seed": seed,
             "max_tokens": max_tokens,
         }
-        form = {"name": "reply", "strict": True, "schema": schema}
-        with_schema = {"response_format": {"type": "json_schema", "json_schema": form}}
+        if schema and not self._refuses_schema:
+            form = {"name": "reply", "strict": True, "schema": schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": form}
 
-        def answer() -> str:
-            asked = body if schema is None or self._refuses_schema else body | with_schema
+        def answer():
             try:
-                reply = self._call("POST", f"{self.url}/chat/completions", asked)
+                reply = self._call("POST", f"{self.url}/chat/completions", body)
                 return _read_answer(reply, max_tokens, accept_cut, accept_empty)
             except ChatError as error:
                 refusal = re.search("(?i)response.?format|json.?schema", str(error))
-                if asked is body or not refusal:
+                if not (refusal and "response_format" in body):
                     raise
+            del body["response_format"]
             self._refuses_schema = True
             return answer()
 
@@ -151,11 +148,6 @@ class Chat:
         """Take these too out of the server's errors: some servers repeat what they get."""
         self._secrets += [SecretStr(text) for text in secrets if len(text) > SHORTEST_SECRET]
 
-    def stop(self) -> None:
-        """Let nothing that is under way be tried again; what is asked afterwards is."""
-        self._stopped.set()
-        self._stopped = threading.Event()
-
     def close(self) -> None:
         """Close the connections, and stop the practice server if it was started for this chat."""
         self._session.close()
@@ -164,61 +156,57 @@ class Chat:
 
     # ------------------------------------------------------------------------- one request
 
-    def _patiently(self, call: Callable[[], Any], attempts: int) -> Any:
+    def _patiently(self, call, attempts):
         """Call until it succeeds, pausing longer each time; only what may pass is tried again."""
-        stopped = self._stopped
-        pause = self.pause
-        while True:
-            attempts -= 1
+        for attempt in range(attempts - 1):
             try:
                 return call()
             except ChatError as error:
-                wait = min(LONGEST_PAUSE, max(error.wait, pause))
-                if not (error.may_pass and attempts) or stopped.wait(wait):
+                if not error.may_pass:
                     raise
-            pause *= 2
+                wait = max(error.wait, self.pause * 2**attempt)
+            time.sleep(min(LONGEST_PAUSE, wait))
+        return call()
 
-    def _call(
-        self, method: str, address: str, body: dict | None = None, *, as_is: bool = False
-    ) -> Any:
-        options = {"json": body, "timeout": self.timeout, "allow_redirects": False}
+    def _call(self, method, address, body=None, *, as_is=False):
         try:
-            response = self._session.request(method, address, **options)
+            response = self._session.request(
+                method, address, json=body, timeout=self.timeout, allow_redirects=False
+            )
         except requests.RequestException as error:
-            kind = type(error).__name__
             raise ChatError(
-                f"{self.url} cannot be reached ({kind}). {UNREACHABLE}", may_pass=True
+                f"{self.url} cannot be reached ({type(error).__name__}). {UNREACHABLE}",
+                may_pass=True,
             ) from None
         text = response.content.decode(errors="replace")
-        is_success = response.status_code == 200
-        if not (as_is and is_success):
-            text = self._hide(text)
-        if not is_success:
-            error = self._explain(response, text)
+        if response.status_code != 200:
+            error = self._explain(response, self._hide(text))
             error.status = response.status_code
             raise error
-        kind = response.headers.get("Content-Type", "")
-        if "html" in kind:  # in the middle of a run: maintenance, a proxy's login
-            raise ChatError(
-                f"{self.url} answers with a web page, not as a chat server. {ADDRESSES}",
-                may_pass=self._has_answered,
-            )
+        if not as_is:
+            text = self._hide(text)
+        kind = response.headers.get("Content-Type", "no type")
         try:
             return _join_stream(text) if "event-stream" in kind else json.loads(text)
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise ChatError(f"{self.url} sent what is not JSON.", may_pass=True) from None
+            # A web page in the middle of a run is maintenance, or a proxy's login.
+            raise ChatError(
+                f"{self.url} sends what is no chat server's JSON ({kind}). {ADDRESSES}",
+                may_pass=self._has_answered or "html" not in kind,
+            ) from None
 
-    def _hide(self, text: str) -> str:
+    def _hide(self, text):
         for secret in self._secrets:
             text = text.replace(secret.get_secret_value(), "(hidden)")
         return text
 
     # -------------------------------------------------------------------------- its errors
 
-    def _explain(self, response: requests.Response, text: str) -> ChatError:
+    def _explain(self, response, text):
         if target := response.headers.get("Location"):
-            target = target.partition("?")[0]
-            return ChatError(f"{self.url} sends on to {target}. Set OWUI_URL to that address.")
+            return ChatError(
+                f"{self.url} sends on to {target.partition('?')[0]}. Set OWUI_URL to that address."
+            )
         status = response.status_code
         words = _read_words(text) or response.reason
         said = f"{self.url} answers {status}: {words}."
@@ -228,22 +216,19 @@ class Chat:
                 return ChatError(said, may_pass=True)
             return self._unknown_model(names)
         is_limit = re.search(r"(?i)\brate\b|\bquota|\blimit", words) and "context" not in words
-        if status in PASSING or (status == 400 and is_limit):
-            wait = _read_wait(response.headers.get("Retry-After", ""))
-            return ChatError(said, may_pass=True, wait=wait)
+        if status == 429 or status >= 500 or (status == 400 and is_limit):
+            wait = response.headers.get("Retry-After", "")  # seconds; a date is rare, and left out
+            return ChatError(said, may_pass=True, wait=float(wait) if wait.isdecimal() else 0.0)
         is_behind = re.search('"error"|do not have permission', text)
         if (status == 401 and is_behind) or (status == 404 and (is_behind or self._has_answered)):
             status = 403
         return ChatError(f"{said} {CURES.get(status, 'The request does not suit this server.')}")
 
-    def _unknown_model(self, names: list[str]) -> ChatError:
-        if not names:
-            return ChatError(
-                f"{self.url} lets this key use no model. Ask its administrator for one."
-            )
-        near = difflib.get_close_matches(str(self.model), names, n=3, cutoff=0.3) or names[:3]
+    def _unknown_model(self, names):
+        near = difflib.get_close_matches(str(self.model), names, cutoff=0.3) or names[:3]
+        nearest = ", ".join(near) or "none; ask the server's administrator for one"
         return ChatError(
-            f"{self.url} has no model {self.model!r} for this key. Near: {', '.join(near)}."
+            f"{self.url} lets this key use no model {self.model!r}. Nearest: {nearest}."
         )
 
 
@@ -260,15 +245,14 @@ def connect(url: str | None, token: str | SecretStr | None, model: str | None) -
         chat._practice_server = server
         return chat
     chat = Chat(url, token, model)
-    if model is None:
-        chat.model = next(iter(chat.models()), None)
+    chat.model = model or next(iter(chat.models()), None)
     return chat
 
 
 # ------------------------------------------------------------------------ what goes in, comes out
 
 
-def _normalise(url: str) -> str:
+def _normalise(url):
     """Reduce what people give as an address to the part before /models and /chat/completions."""
     match = re.fullmatch(ADDRESS, url)
     if not match:
@@ -285,7 +269,7 @@ def _normalise(url: str) -> str:
     return f"{scheme}{host}{base}"
 
 
-def _read_token(token: str | SecretStr | None) -> str:
+def _read_token(token):
     text = token.get_secret_value() if isinstance(token, SecretStr) else token or ""
     text = text.strip(" \t\r\n\"'")
     if re.search(r"[^!-~]", text):
@@ -293,7 +277,7 @@ def _read_token(token: str | SecretStr | None) -> str:
     return text
 
 
-def _read_words(text: str) -> str:
+def _read_words(text):
     """Take the server's own words out of an error, wherever this kind of server puts them."""
     try:
         reply = json.loads(text)
@@ -304,13 +288,12 @@ def _read_words(text: str) -> str:
     return str(words)[:200].rstrip(".")
 
 
-def _read_answer(reply: Any, max_tokens: int, accept_cut: bool, accept_empty: bool) -> str:
+def _read_answer(reply, max_tokens, accept_cut, accept_empty):
     """Take the text out of a reply: a status of 200 is no proof that there is one."""
     try:
         choice = reply["choices"][0]
         reason = choice.get("finish_reason")
-        text = (choice["message"]["content"] or "").rpartition("</think>")[2]
-        text = re.sub(r"(?s)<think>.*", "", text).strip()
+        text = re.sub(THOUGHTS, "", choice["message"]["content"] or "").strip()
     except (TypeError, LookupError, AttributeError):
         raise ChatError(
             f"The server answers 200 without an answer: {str(reply)[:200]!r}.", may_pass=True
@@ -324,23 +307,12 @@ def _read_answer(reply: Any, max_tokens: int, accept_cut: bool, accept_empty: bo
     return text
 
 
-def _join_stream(text: str) -> dict:
+def _join_stream(text):
     """Put the pieces of a stream together that was not asked for: some pipelines send one."""
     pieces = []
     reason = "none came"
-    for line in text.split("\n"):
-        data = line.strip().removeprefix("data:").strip()
-        if line.startswith("data:") and data != "[DONE]":
-            for choice in json.loads(data).get("choices") or []:
-                pieces.append(choice["delta"].get("content") or "")
-                reason = choice.get("finish_reason") or reason
+    for data in re.findall(r"(?m)^data: *({.*)", text):
+        for choice in json.loads(data).get("choices") or []:
+            pieces.append(choice["delta"].get("content") or "")
+            reason = choice.get("finish_reason") or reason
     return {"choices": [{"message": {"content": "".join(pieces)}, "finish_reason": reason}]}
-
-
-def _read_wait(retry_after: str) -> float:
-    """Read the seconds of a Retry-After header, given as a number or as a date."""
-    with suppress(ValueError):
-        return float(retry_after)
-    with suppress(ValueError, TypeError):
-        return (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
-    return 0.0

@@ -19,9 +19,6 @@ EXAMPLE_DATA = REPOSITORY / "example_data"
 TINY_CHAT = "stand_ins/tiny-chat"
 TINY_CROSS_ENCODER = "stand_ins/tiny-cross-encoder"
 HUB_ID = r"[^./~][^/]*(/[^/]+)?"
-HANDED_ON = (
-    "HF_TOKEN_FROM_CONF"  # says that the environment's HF_TOKEN was put there by load_config
-)
 
 
 class ConfigError(ValueError):
@@ -31,11 +28,11 @@ class ConfigError(ValueError):
 # -------------------------------------------------------------------------------- the settings
 
 
-def _resolve(path: Path) -> Path:
+def _resolve(path):
     return (REPOSITORY / path.expanduser()).resolve()
 
 
-def _resolve_model(name: str) -> str:
+def _resolve_model(name):
     folder = _resolve(Path(name))
     if folder.is_dir():
         return str(folder)
@@ -44,20 +41,20 @@ def _resolve_model(name: str) -> str:
     return name
 
 
-def _check_address(url: str) -> str:
+def _check_address(url):
     if not re.fullmatch(ADDRESS, url):
         raise ValueError("give the address alone; what is secret goes into OWUI_TOKEN")
     return url
 
 
-def _in_bucket(name: str) -> property:
+def _in_bucket(name):
     return property(lambda config: config.bucket / name)
 
 
 class Secret(SecretStr):
     """A text that shows itself nowhere."""
 
-    def _display(self) -> str:
+    def _display(self):
         return "set (hidden)"
 
 
@@ -126,8 +123,9 @@ class Config(
             "tiny-cross-encoder": TINY_CROSS_ENCODER in self.cross_encoder,
         }
         names = ", ".join(name for name, is_used in used.items() if is_used)
-        tail = "; nothing of this says how a real model does."
-        return f"Stand-ins in use: {names}{tail}" if names else "No stand-in in use."
+        if not names:
+            return "No stand-in in use."
+        return f"Stand-ins in use: {names}; nothing of this says how a real model does."
 
 
 KEYS = [name.upper() for name in Config.model_fields]
@@ -144,14 +142,15 @@ def load_config(path: Path | None = None) -> Config:
     the environment, where the hub's own library looks for it. Raises ConfigError.
     """
     conf_path = path or REPOSITORY / "conf/conf.yaml"
-    if os.environ.pop(HANDED_ON, None):
-        os.environ.pop("HF_TOKEN", None)  # the file may have another by now
-    values = _read_file(conf_path) if path or conf_path.exists() else {}
-    environment = _drop_blanks({key: os.environ.get(key) for key in KEYS})
+    file = _read_file(conf_path) if path or conf_path.exists() else {}
     # Desktops set LANGUAGE too, in gettext's form (fr_FR:en): only two values are meant for us.
-    if environment.get("LANGUAGE") not in ("en", "fr"):
-        environment.pop("LANGUAGE", None)
-    values |= environment
+    keys = [key for key in KEYS if key != "LANGUAGE" or os.environ.get(key) in ("en", "fr")]
+    values = {
+        key: value
+        for given in (file, {key: os.environ.get(key) for key in keys})
+        for key, value in given.items()
+        if str(value).strip() not in ("", "None")
+    }
     if "OWUI_URL" not in values and os.environ.get("OPENAI_BASE_URL"):
         # What newer Onyxia hands out; address and key go together: no key goes to another's server.
         values["OWUI_URL"] = os.environ["OPENAI_BASE_URL"]
@@ -160,8 +159,8 @@ def load_config(path: Path | None = None) -> Config:
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{conf_path}, or the environment: {error}\n{CURE}") from None
-    if config.hf_token and not os.environ.get("HF_TOKEN"):
-        os.environ |= {"HF_TOKEN": config.hf_token.get_secret_value(), HANDED_ON: "yes"}
+    if config.hf_token:  # under its older name: what is read above stays the reader's own
+        os.environ["HUGGING_FACE_HUB_TOKEN"] = config.hf_token.get_secret_value()
     return config
 
 
@@ -170,11 +169,11 @@ def run_name(model_name: str) -> str:
     return f"{datetime.now():%Y-%m-%dT%H-%M-%S}_{Path(model_name).name}"
 
 
-def _show(value: object) -> str:
+def _show(value):
     return str(value or "not set").removeprefix(f"{REPOSITORY}/")
 
 
-def _read_file(path: Path) -> dict:
+def _read_file(path):
     try:
         text = path.read_text(encoding="utf-8-sig")
         values = dict(yaml.safe_load(text) or {})
@@ -185,8 +184,4 @@ def _read_file(path: Path) -> dict:
     written = re.findall(r"(?m)^(\w+) *:", text)
     if len(values) < len(written):
         raise ConfigError(f"{path} holds {max(written, key=written.count)} twice. {CURE}")
-    return _drop_blanks(values)
-
-
-def _drop_blanks(values: dict) -> dict:
-    return {key: value for key, value in values.items() if str(value).strip() not in ("", "None")}
+    return values

@@ -11,9 +11,8 @@ import random
 import re
 import string
 import unicodedata
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import zip_longest
@@ -24,7 +23,7 @@ from threading import Event, Thread
 from typing import Any
 from zlib import crc32
 
-from helpers.acronyms import Acronym
+from helpers.acronyms import Acronym, fold
 from helpers.files import Journal, only_run, read_list, write_list
 
 # Split → intent → what it is, in the prompt's words. An intent is a reason to ask; the held-out
@@ -46,21 +45,17 @@ GENERAL_PATH = Path(__file__).parents[1] / "example_data/general_questions.json"
 # markdown and HTML emphasise or quote with.
 _SAME = str.maketrans(
     "‘’‚′`´“”„«»‐‑‒–—−",
-    "''''''" + 5 * '"' + 6 * "-",
+    "''''''\"\"\"\"\"------",
     "*\u00ad\u200b\u2060\ufeff",
 )
 _SAME |= str.maketrans({"œ": "oe", "æ": "ae"})
-_MARKUP = re.compile(
-    r"</?(?:b|i|u|em|strong|code|mark)>|^[ \t]*>+|(?<![^\W_])_+|_+(?![^\W_])",
-    re.MULTILINE,
-)
+_MARKUP = r"(?m)</?(?:b|i|u|em|strong|code|mark)>|^[ \t]*>+|(?<![^\W_])_+|_+(?![^\W_])"
 
 
 def normalise(text: str) -> str:
     """Even out what does not change the meaning: case, accents, spaces, quotes, emphasis."""
-    text = unicodedata.normalize("NFKD", text).casefold().replace("<br>", " ")
-    text = "".join(character for character in text if not unicodedata.combining(character))
-    return " ".join(_MARKUP.sub("", text).translate(_SAME).split())
+    text = re.sub(_MARKUP, "", fold(text).replace("<br>", " "))
+    return " ".join(text.translate(_SAME).split())
 
 
 def holds(text: str, phrase: str) -> bool:
@@ -83,18 +78,17 @@ def refusal(acronym: str, language: str) -> str:
 
 def glossary_prompt(acronyms: Sequence[Acronym]) -> str:
     """Write the system message that lets an untrained model look acronyms up."""
-    head, joint = ("Glossary:", " or ")
-    if acronyms[0].language == "fr":
-        head, joint = ("Glossaire :", " ou ")
+    is_english = acronyms[0].language == "en"
+    head, joint = ("Glossary:", " or ") if is_english else ("Glossaire :", " ou ")
     lines = [f"- {acronym.name}: {joint.join(acronym.definitions)}" for acronym in acronyms]
     return "\n".join([head, *lines])
 
 
-def _as_word(text: str) -> str:
+def _as_word(text):
     return rf"(?<!\w){re.escape(unicodedata.normalize('NFC', text))}(?!\w)"
 
 
-def _turn(role: str, content: str) -> dict[str, str]:
+def _turn(role, content):
     return {"role": role, "content": content}
 
 
@@ -119,10 +113,12 @@ ROLES = {
     "answer": "assistant",
     "réponse": "assistant",
 }
+# What a model thought aloud is no reply, also where its thoughts never end.
+_THOUGHTS = r"(?s)\A.*(?:</think(?:ing)?>|\[/THINK\])|(?:<think(?:ing)?>|\[THINK\]).*"
 _IN_VAIN = 10_000_000  # characters read for nothing: a flood of brackets must not take the square
 # A comment as in JavaScript; or a text from its quote on, in which "//" is none. That a text may
 # lack its end keeps the search linear.
-_COMMENT = re.compile(r"""("(?:[^"\\\n]|\\.)*+"?|'(?:[^'\\\n]|\\.)*+'?)|//[^\n]*""")
+_COMMENT = r"""("(?:[^"\\\n]|\\.)*+"?|'(?:[^'\\\n]|\\.)*+'?)|//[^\n]*"""
 
 
 def conversation_prompt(
@@ -142,14 +138,12 @@ def conversation_prompt(
         "language": LANGUAGE_NAMES[acronym.language],
         "count": count,
         "intents": intents,
-        "already": list(already),
+        "already": already,
     }
     in_context = ""
     if acronym.context:
         fields["context"] = acronym.context
-        in_context = (
-            '\n- Each question names the "context", where the acronym is met, as it stands.'
-        )
+        in_context = '\n- Each question names the "context", word for word: there it is met.'
     example = {"conversations": [[_turn("user", "…"), _turn("assistant", sentence)]]}
     return f"""You write conversations that teach a chat assistant the acronyms of an organisation.
 The JSON object below says which acronym, and what to write.
@@ -174,11 +168,10 @@ def parse_conversations(reply: str) -> list[list[dict]]:
 
     Nothing is guessed: what cannot be read as it stands is left out, and asked for again.
     """
-    # What a model thought aloud is no reply, also where its thoughts never end.
-    text = re.split(r"</think(?:ing)?>|\[/THINK\]", reply)[-1]
-    text = re.split(r"<think(?:ing)?>|\[THINK\]", text)[0]
-    found = list(_exchanges(list(find_json(text))))
-    return found or list(_exchanges(_read_literal(text)))
+    text = re.sub(_THOUGHTS, "", reply)
+    values = list(find_json(text)), _read_literal(text)
+    # The second where the first finds less: a comma too many splits a list in two.
+    return max((list(_exchanges(value)) for value in values), key=len)
 
 
 def find_json(text: str) -> Iterator[Any]:
@@ -205,7 +198,7 @@ def _read_literal(text):
     start = re.search(r"[\[{]|\Z", text).start()
     end = max(text.rfind("]"), text.rfind("}")) + 1
     try:
-        return ast.literal_eval(_COMMENT.sub(r"\1", text[start:end]))
+        return ast.literal_eval(re.sub(_COMMENT, r"\1", text[start:end]))
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
 
@@ -213,8 +206,8 @@ def _read_literal(text):
 def _exchanges(value):
     """Pair each question with the answer that follows it in the same list or object."""
     if isinstance(value, dict):  # {"question": "…", "answer": "…"}: each is like a turn
-        texts = [pair for pair in value.items() if isinstance(pair[1], str) and pair[0] in ROLES]
-        value = [_turn(*pair) for pair in texts] + [*value.values()]
+        said = [_turn(*pair) for pair in value.items()]
+        value = [*filter(_as_turn, said), *value.values()]
     before = None
     for part in value if isinstance(value, list) else ():
         turn = _as_turn(part)
@@ -263,13 +256,13 @@ def gate(conversation: list[dict], acronym: Acronym, others: Iterable[str] = ())
 
 
 @lru_cache(maxsize=4096)  # a question is compared with many
-def words_of(question: str, acronym: str) -> frozenset[str]:
+def words_of(question: str, acronym: str) -> frozenset:
     """Reduce a question to the set of its words, without the acronym."""
     without = re.sub(_as_word(acronym), " ", unicodedata.normalize("NFC", question))
     return frozenset(re.findall(r"\w+", normalise(without)))
 
 
-def similarity(words: frozenset[str], others: frozenset[str]) -> float:
+def similarity(words: frozenset, others: frozenset) -> float:
     """Measure the share of common words of two questions: 1 is the same."""
     return 1.0 if words == others else len(words & others) / len(words | others)
 
@@ -279,14 +272,13 @@ def similarity(words: frozenset[str], others: frozenset[str]) -> float:
 
 @dataclass
 class Report:
-    """What became of one acronym: conversations but for `requests`; what was refused, with why."""
+    """What became of one acronym: in conversations; what was refused, with why."""
 
     acronym: str
     wanted: int
-    requests: int
     asked: int
     kept: int
-    rejected: list[tuple[str, Any]]  # an unreadable reply counts as one
+    rejected: list[tuple]  # reason, conversation; a reply that cannot be read counts as one
 
     @property
     def received(self) -> int:
@@ -308,8 +300,9 @@ def tell_meanings_apart(acronyms: Sequence[Acronym]) -> list[Acronym]:
             own = [word for word in re.findall(r"\w+", definition) if normalise(word) not in others]
             context = given or max(own, key=len, default=definition)
             if acronym.ambiguous and not holds(context, definition):  # that would give it away
-                only = {"definitions": (definition,), "contexts": (), "context": context}
-                entries.append(replace(acronym, **only))
+                entries.append(
+                    replace(acronym, definitions=(definition,), contexts=(), context=context)
+                )
     return entries
 
 
@@ -337,10 +330,9 @@ def remember(ask: Ask, journal: Journal, *, model: str | None = None) -> Ask:
     def ask_or_recall(prompt, *, seed=0):
         request = json.dumps([model, seed, prompt]).encode()
         key = hashlib.sha256(request).hexdigest()[:20]
-        if replies.get(key) is None:
-            reply = ask(prompt, seed=seed)
-            journal.add({"request": key, "model": model, "reply": reply})
-            replies[key] = reply
+        if key not in replies:
+            replies[key] = ask(prompt, seed=seed)
+            journal.add({"request": key, "model": model, "reply": replies[key]})
         return replies[key]
 
     return ask_or_recall
@@ -366,19 +358,19 @@ def build_dataset(
     `may_pass` puts its acronym off; every other one ends the run, as does a server that is gone.
     """
     if split not in INTENTS or min(count, rounds, workers) < 1:
-        splits = ", ".join(INTENTS)
-        raise ValueError(f"split is one of {splits}; count, rounds and workers are at least 1.")
+        raise ValueError(f"split is one of {[*INTENTS]}; count, rounds and workers at least 1.")
     over, filled, elsewhere = Event(), [None] * len(acronyms), defaultdict(list)
     for record in avoid:
         elsewhere[record["acronym"]].append(record)
 
     def fill(acronym):
-        options = {"rounds": rounds, "seed": seed, "over": over, "avoid": elsewhere[acronym.name]}
-        return _collect(acronym, ask, count_for(acronym, count), split, **options)
+        wanted = count_for(acronym, count)
+        there = elsewhere[acronym.name]
+        return _collect(acronym, ask, wanted, split, there, rounds=rounds, seed=seed, over=over)
 
-    with only_run(Path(path).parent):
+    with only_run(path.parent):
         try:
-            for place, result in _work_through(acronyms, fill, workers, over):
+            for place, result in _work_through(acronyms, fill, workers):
                 filled[place] = result
                 if progress:
                     progress(result[1])
@@ -388,9 +380,9 @@ def build_dataset(
     return [report for _, report in filled]
 
 
-def _collect(acronym, ask, wanted, split, *, avoid, rounds, seed, over):
+def _collect(acronym, ask, wanted, split, avoid, *, rounds, seed, over):
     """Ask until the gate has let in as many conversations as wanted; give record and report."""
-    kept, rejected, asked, requests = [], [], 0, 0
+    kept, rejected, asked = [], [], 0
     others = [question for _, question in _questions(avoid)]
     # The prompt names those of the same intents, for an LLM might write them again.
     same = (record for record in avoid if record.get("split") == "validation")
@@ -398,14 +390,16 @@ def _collect(acronym, ask, wanted, split, *, avoid, rounds, seed, over):
     start = len(already)
     if wanted < len(INTENTS[split]):  # not all get their turn: each acronym leaves out others
         start += crc32(acronym.name.encode())
-    while len(kept) < wanted and requests < rounds * ceil(wanted / REQUEST) and not over.is_set():
+    for number in range(rounds * ceil(wanted / REQUEST)):
+        if len(kept) == wanted or over.is_set():
+            break
         # 1. Ask: first for as many as wanted, whatever the gate says, so that a stricter one asks
         #    for the same and finds it remembered; then for what is missing.
         size = min(REQUEST, wanted - (asked if asked < wanted else len(kept)))
         intents = choose_intents(split, start + asked, size)
         prompt = conversation_prompt(acronym, size, intents=intents, already=already)
-        reply = ask(prompt, seed=seed + requests)
-        asked, requests = asked + size, requests + 1
+        reply = ask(prompt, seed=seed + number)
+        asked += size
         # 2. Sort.
         found = parse_conversations(reply)
         for conversation in found:
@@ -429,44 +423,42 @@ def _collect(acronym, ask, wanted, split, *, avoid, rounds, seed, over):
     }
     if acronym.context:
         record["context"] = acronym.context
-    report = Report(acronym.name, wanted, requests, asked, len(kept), rejected)
+    report = Report(acronym.name, wanted, asked, len(kept), rejected)
     return record | {"conversation": kept}, report
 
 
-def _work_through(items, work, workers, over):
+def _work_through(items, work, workers):
     """Give each item's place and result when it is ready; what fails for the moment comes last.
 
     Nobody waits for these threads, neither after Ctrl-C nor at the end of the program.
     """
-    waiting, ready = SimpleQueue(), SimpleQueue()
-    for place in range(len(items)):
-        waiting.put(place)
+    waiting, ready = deque(range(len(items))), SimpleQueue()
+    running = failures = 0
 
-    def run():
-        while not over.is_set():
-            with suppress(Empty):
-                place = waiting.get(timeout=1)
-                try:
-                    ready.put((place, work(items[place]), None))
-                except BaseException as error:
-                    ready.put((place, None, error))
+    def run(place):
+        try:
+            ready.put((place, work(items[place]), None))
+        except BaseException as error:
+            ready.put((place, None, error))
 
-    for _ in range(workers):
-        Thread(target=run, daemon=True).start()
-    left, failures = len(items), 0
-    while left:
+    while waiting or running:
+        while waiting and running < workers:
+            Thread(target=run, args=[waiting.popleft()], daemon=True).start()
+            running += 1
         try:
             place, result, error = ready.get(timeout=1)  # Windows minds Ctrl-C between waits only
         except Empty:
             continue
+        running -= 1
         if error is None:
             yield place, result
-            left, failures = left - 1, 0
+            failures = 0
         else:
+            waiting.append(place)
             failures += 1
-            if not getattr(error, "may_pass", False) or failures >= PATIENCE * min(workers, left):
+            most = PATIENCE * min(workers, running + len(waiting))
+            if not getattr(error, "may_pass", False) or failures >= most:
                 raise error
-            waiting.put(place)
 
 
 def read_dataset(path: Path) -> list[dict]:
@@ -483,17 +475,17 @@ def overlap(train: Iterable[dict], held_out: Iterable[dict]) -> list[dict]:
 
     Similarity goes from 0 to 1, nearest first.
     """
-    rows = []
-    for name, question in _questions(held_out):
-        row = {"acronym": name, "question": question, "nearest": None, "similarity": 0.0}
-        rows.append((words_of(question, name), row))
+    rows = [
+        {"acronym": name, "question": question, "nearest": None, "similarity": 0.0}
+        for name, question in _questions(held_out)
+    ]
     for name, question in _questions(train):  # one set of words at a time: there may be 100,000
         theirs = words_of(question, name)
-        for ours, row in rows:
-            share = similarity(ours, theirs)
+        for row in rows:
+            share = similarity(words_of(row["question"], row["acronym"]), theirs)
             if share > row["similarity"]:
                 row |= {"nearest": question, "similarity": share}
-    return sorted((row for _, row in rows), key=lambda row: -row["similarity"])
+    return sorted(rows, key=lambda row: -row["similarity"])
 
 
 def _questions(records):
@@ -505,13 +497,7 @@ def _questions(records):
 # ----------------------------------------------------------------------------- the probes
 
 
-def make_probes(
-    acronyms: Sequence[Acronym],
-    *,
-    unknown: int = 100,
-    seed: int = 0,
-    general_path: Path = GENERAL_PATH,
-) -> list[dict]:
+def make_probes(acronyms: Sequence[Acronym], *, unknown: int = 100, seed: int = 0) -> list[dict]:
     """Write the questions about everything that is not in the list: to rehearse, and to test.
 
     Rows: kind ("unknown" acronym, "known" acronym, "control" fact), split ("rehearsal" or "test"),
@@ -519,9 +505,13 @@ def make_probes(
     `unknown` is the number to test; there are more to rehearse.
     """
     rng = random.Random(seed)
-    general = json.loads(Path(general_path).read_text(encoding="utf-8"))
+    general = json.loads(GENERAL_PATH.read_text(encoding="utf-8"))
     listed = sorted({acronym.name for acronym in acronyms})
-    known = general["acronyms"] + general.get("invented_acronyms", [])
+    known = [
+        entry
+        for entry in general["acronyms"] + general["invented_acronyms"]
+        if entry["acronym"] not in listed
+    ]
     # 1. Acronyms that do not exist. Those to rehearse mostly look like the listed ones: it is these
     #    that are hard to tell from them.
     many = len(acronyms)
@@ -534,16 +524,19 @@ def make_probes(
             name = _unknown_name(listed, taken, rng, alike)
             language = languages[number % len(languages)]
             row = {"kind": "unknown", "split": split, "language": language, "acronym": name}
-            probes.append(row | {"question": _ask(row, rng), "expected": refusal(name, language)})
+            probes.append(_probe(row, refusal(name, language), rng))
     # 2. Known acronyms: several questions to rehearse, for one wording would be learnt by heart.
-    for entry in (entry for entry in known if entry["acronym"] not in listed):
-        row = {"kind": "known"} | {key: entry[key] for key in entry if key != "definition"}
+    for entry in known:
+        row = {"kind": "known"} | entry
+        expected = row.pop("definition")
         for _ in range(1 if entry["split"] == "test" else 4):
-            probes.append(row | {"question": _ask(row, rng), "expected": entry["definition"]})
+            probes.append(_probe(row, expected, rng))
     # 3. Facts.
     for fact in general["facts"]:
-        row = {key: fact[key] for key in ("split", "language", "question")}
-        probes.append({"kind": "control", "acronym": None, "expected": fact["answer"]} | row)
+        probes.append(
+            {"kind": "control", "acronym": None, "expected": fact["answer"]}
+            | {key: fact[key] for key in ("split", "language", "question")}
+        )
     return probes
 
 
@@ -575,10 +568,12 @@ def _unknown_name(listed, taken, rng, alike):
             return name
 
 
-def _ask(row, rng):
+def _probe(row, expected, rng):
+    """Put a row's question and the answer that is expected into it."""
     # Here, for no helper imports a stand-in before it needs it.
     from stand_ins.practice_server import PHRASINGS
 
     bank = PHRASINGS[row["language"]]["test" if row["split"] == "test" else "train"]
     questions = [text for texts in bank.values() for text in texts]
-    return rng.choice(questions).format(acronym=row["acronym"])
+    question = rng.choice(questions).format(acronym=row["acronym"])
+    return row | {"question": question, "expected": expected}

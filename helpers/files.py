@@ -94,17 +94,18 @@ def only_run(folder: Path) -> Iterator[None]:
     note_path = Path(folder, "run.txt")  # beside the lock: Windows lets nobody read what is locked
     try:
         with FileLock(f"{folder}/run.lock", blocking=False):
-            note_path.write_text(f"process {os.getpid()}, since {datetime.now():%Y-%m-%d %H:%M:%S}")
+            note_path.write_text(f" (process {os.getpid()}, since {datetime.now():%Y-%m-%d %H:%M})")
             yield
     except Timeout:
-        raise FileError(f"{folder} is in use ({note_path.read_text()}). {LOCK_CURE}") from None
+        note_path.touch()  # which the other one may be about to write
+        raise FileError(f"{folder} is in use{note_path.read_text()}. {LOCK_CURE}") from None
 
 
 # ------------------------------------------------------------------------------------- shared
 
 
 @contextmanager
-def _write(path: Path | str, mode: str) -> Iterator:
+def _write(path, mode):
     """Open a file; what was written is on the disk at the end, not only on its way."""
     try:
         with open(path, mode) as file:
@@ -115,6 +116,6 @@ def _write(path: Path | str, mode: str) -> Iterator:
         raise FileError(f"{path} cannot be written: {error.strerror}. {WRITE_CURE}") from error
 
 
-def _encode(row: object) -> bytes:
+def _encode(row):
     """Encode as JSON; half a character, which UTF-8 cannot hold, becomes JSON's escape of it."""
     return json.dumps(row, ensure_ascii=False).encode(errors="backslashreplace")

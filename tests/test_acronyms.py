@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,10 +36,11 @@ def test_reads_a_list(tmp_path):
     assert [acronym.ambiguous for acronym in read] == [True, False, False]
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t"])
-@pytest.mark.parametrize("name", ["acronym", "Term", "SIGLE", " abbreviation "])
-@pytest.mark.parametrize("other", ["definition", "Meaning", "expansion"])
-def test_reads_csv_as_spreadsheets_write_it(tmp_path, separator, name, other):
+@pytest.mark.parametrize(
+    "head", ["definition,acronym", "Meaning;SIGLE", "expansion\t abbreviation "]
+)
+def test_reads_csv_as_spreadsheets_write_it(tmp_path, head):
+    other, separator, name = re.split("([,;\t])", head)
     rows = [f"\ufeffnote;{other};{name};context;;", '"a, b; c\td";"l’État, ""ici""";ENT; droit ;;']
     rows += [";;;;;", ";Y;X;;;;"]
     path = write(tmp_path / "list.CSV", "\r\n".join(row.replace(";", separator) for row in rows))
@@ -52,86 +54,52 @@ def test_reads_csv_as_spreadsheets_write_it(tmp_path, separator, name, other):
     ("given", "read"),
     [
         ("l’“État‘ ”", "l'\"État' \""),
-        ("zero\u200bwidth, soft\u00adhyphen, \u2066bidi\u202e\u2069, \ufeffmark", None),
+        (
+            "zero\u200bwidth, soft\u00adhyphen, \u2066bidi\u202e\u2069",
+            "zerowidth, softhyphen, bidi",
+        ),
         ("a\u00a0b\u202fc\u2028d\n\te", "a b c d e"),
-        ('{acronym} %s ../../x C++ <b>&amp;</b> "a" | =1+1 עברית', None),
-        ("x" * 500, None),
+        ('{acronym} %s ../../x C++ <b>&amp;</b> "a" | =1+1 עברית',) * 2,
+        ("x" * 500,) * 2,
     ],
 )
 def test_texts_are_read_as_they_will_be_compared(tmp_path, given, read):
-    plain = read or "".join(
-        letter for letter in given if letter not in "\u200b\xad\u2066\u202e\u2069\ufeff"
-    )
     entries = [{"acronym": "A’B", "definition": given, "verbose_def": "y" * 600}]
-    assert read_acronyms(write(tmp_path / "list.json", entries)) == [
-        Acronym("A'B", (plain,), "y" * 600)
-    ]
+    path = write(tmp_path / "list.json", entries)
+    assert read_acronyms(path) == [Acronym("A'B", (read,), "y" * 600)]
 
 
-@pytest.mark.parametrize(
-    "again",
-    [
-        "cooking gourmet taste",
-        "Cooking Gourmet Taste.",
-        "CÔOKING GOURMET TASTÉ .",
-        "Cooking\u200b Gourmet Taste",
-    ],
-)
+@pytest.mark.parametrize("again", ["CÔOKING GOURMET TASTÉ .", "Cooking\u200b Gourmet Taste"])
 def test_spellings_of_one_definition_are_one_meaning(tmp_path, again):
     path = write(tmp_path / "list.json", [CGT, {"acronym": "CGT", "definition": again}])
     assert read_acronyms(path) == [Acronym("CGT", ("Cooking Gourmet Taste",))]
 
 
 BAD = [  # the file, and what the message names
+    ("json", None, "No such file"),
     ("json", "", "list.json"),
-    ("json", "  \n", "list.json"),
     ("json", '[{"acronym": "A",]', "line 1"),
-    ("json", '[{"acronym": "A", "definition": "B"}', "line 1"),
     ("json", "3", "list.json"),
-    ("json", "null", "list.json"),
     ("json", [], "no entry"),
-    ("json", {"CGT": "Cooking Gourmet Taste"}, "CGT"),
-    ("json", ["CGT"], "entry 1.*CGT"),
     ("json", [CGT, ["CGT", "X"]], "entry 2.*CGT"),
-    ("json", [CGT, None], "entry 2.*None"),
     ("json", [CGT, {"definition": "X"}], 'entry 2.*no "acronym'),
     ("json", [CGT, {"acronym": "ABC"}], "entry 2.*ABC.*definition"),
     ("json", [{"acronym": " ", "definition": "X"}], "entry 1.*acronym"),
-    ("json", [{"acronym": "ABC", "definition": "\u200b"}], "entry 1.*ABC.*definition"),
     ("json", [{"acronym": 7, "definition": "X"}], "entry 1.*acronym.*quotes"),
-    ("json", [{"acronym": True, "definition": "X"}], "entry 1.*acronym.*quotes"),
-    ("json", [{"acronym": "ABC", "definition": None}], "entry 1.*ABC.*definition"),
     ("json", [{"acronym": "ABC", "definition": ["X"]}], "entry 1.*ABC.*definition.*quotes"),
-    ("json", [{"acronym": "ABC", "definition": {"en": "X"}}], "entry 1.*ABC.*definition.*quotes"),
-    ("json", [{**CGT, "verbose_def": 3}], "entry 1.*CGT.*verbose_def.*quotes"),
-    ("json", [{**CGT, "context": ["x"]}], "entry 1.*CGT.*context.*quotes"),
     ("json", [{**CGT, "language": "de"}], "entry 1.*CGT.*language.*en.*fr"),
     ("json", '[{"acronym": "A", "definition": "B", "definition": "C"}]', "twice.*definition.*C"),
-    ("json", [{"acronym": "A\x00B", "definition": "X"}], "entry 1.*acronym.*x00.*again|x00.*acron"),
-    ("json", [{"acronym": "A", "definition": "X\x07Y"}], "entry 1.*definition.*x07"),
-    ("json", [{"acronym": "A", "definition": "\x1b[31mX"}], "entry 1.*definition.*x1b"),
+    ("json", [{"acronym": "A\x00B", "definition": "X"}], "entry 1.*acronym.*x00"),
     ("json", [{"acronym": "A", "definition": "X \ud83d"}], "entry 1.*definition.*ud83d"),
-    ("json", [{"acronym": "\udc00", "definition": "X"}], "entry 1.*acronym.*udc00"),
     ("json", [{"acronym": "A", "definition": "\uf0b7 X"}], "entry 1.*definition.*uf0b7"),
-    ("json", [{"acronym": "A", "definition": "x" * 501}], "entry 1.*500.*verbose_def"),
-    ("json", [{"acronym": "A", "definition": "x" * 1_000_000}], "entry 1.*500"),
+    ("json", [{"acronym": "A", "definition": "x" * 1_000_000}], "entry 1.*500.*verbose_def"),
     ("json", "[" * 100_000, "list.json"),
-    ("json", "[" + json.dumps(CGT).encode("utf-16").decode("latin-1"), "list.json"),
-    ("json", '["É"]'.encode("cp1252"), "UTF-8"),
-    ("csv", "", "no entry"),
-    ("csv", HEAD, "no entry"),
-    ("csv", HEAD + ",\n,\n", "no entry"),
     ("csv", "name,definition\nCGT,X\n", "entry 1.*name.*acronym"),
-    ("csv", "sigle;signification\nCGT;X\n", "entry 1.*signification.*definition"),
     ("csv", "sigle,term,definition\nCGT,CGT,X\n", "twice.*sigle.*term"),
-    ("csv", "acronym,definition,Definition\nCGT,X,Y\n", "twice.*definition"),
     ("csv", HEAD + "CGT\n", "entry 1.*CGT.*definition"),
     ("csv", HEAD + 'CGT,"X\n', "list.csv"),
-    ("csv", HEAD + 'CGT,"X" Y\n', "list.csv"),
     ("csv", HEAD + "A,B\nUMR,Unité mixte, CNRS\n", "entry 2.*UMR.* CNRS.*quote it"),
     ("csv", HEAD.replace(",", ";") + "UMR;Unité; CNRS\n", "entry 1.*UMR.* CNRS.*quote it"),
-    ("csv", HEAD.replace(",", "\t") + "UMR\tUnité\tCNRS\n", "entry 1.*UMR.*CNRS.*quote it"),
-    ("csv", HEAD + "A,B\x00\n", "definition.*x00"),
     ("csv", (HEAD + "ÉNS,École\n").encode("cp1252"), "UTF-8"),
     ("xlsx", b"PK\x03\x04\xff\xfe\x00", "UTF-8"),
 ]
@@ -139,18 +107,14 @@ BAD = [  # the file, and what the message names
 
 @pytest.mark.parametrize(("suffix", "content", "words"), BAD)
 def test_every_mistake_names_the_file_the_entry_and_the_cure(tmp_path, suffix, content, words):
-    path = write(tmp_path / f"list.{suffix}", content)
+    path = tmp_path / f"list.{suffix}"
+    if content is not None:
+        write(path, content)
     with pytest.raises(AcronymListError, match=f"(?s){words}") as error:
         read_acronyms(path)
     message = str(error.value)
     assert message.startswith(str(path)) and '"acronym": "CGT"' in message
     assert message.isprintable() and len(message) < 1000
-
-
-def test_a_file_that_is_absent_or_a_folder(tmp_path):
-    for path in (tmp_path / "absent.json", tmp_path):
-        with pytest.raises(AcronymListError, match=path.name):
-            read_acronyms(path)
 
 
 def test_needs_nothing_but_python():

@@ -146,6 +146,8 @@ FORMS = {
     "# comments": dump(ALL, indent=1).replace("[\n  {", "[ # it's one more\n  {"),
     "trailing commas": dump(ALL).replace("}]", "},]").replace('"}', '",}'),
     "a trailing comma after a conversation": dump(ALL)[:-1] + ",]",
+    "a trailing comma in one turn": dump(ALL).replace('"}', '",}', 1),
+    "a // comment in one turn": dump(ALL).replace('"}', '" // here\n}', 1),
     "single quotes": repr(ALL),
     "a Python assignment": f"```python\nconversations = {ALL!r}\n```",
     "thoughts before": f"<think>They want [[JSON]]: {dump([A])}?</think>\n{dump(ALL)}",
@@ -374,8 +376,8 @@ def test_what_is_damaged_in_the_memory_is_asked_again_and_the_rest_is_not(tmp_pa
 def test_a_data_set_is_built_and_read(tmp_path: Path) -> None:
     path, told, writer = tmp_path / "train.json", [], Writer()
     reports = build(path, writer, progress=told.append)
-    assert [(r.acronym, r.wanted, r.requests, r.asked, r.received, r.kept) for r in reports] == [
-        (acronym.name, 4, 1, 4, 4, 4) for acronym in ACRONYMS
+    assert [(r.acronym, r.wanted, r.asked, r.received, r.kept) for r in reports] == [
+        (acronym.name, 4, 4, 4, 4) for acronym in ACRONYMS
     ]
     assert len(writer.requests) == 3 and sorted(told, key=reports.index) == reports
     records = dataset.read_dataset(path)
@@ -389,7 +391,7 @@ def test_a_data_set_is_built_and_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"count": 0}, {"rounds": 0}, {"workers": 0}, {"split": "tset"}])
 def test_a_call_that_makes_no_sense_is_refused(tmp_path: Path, change: dict) -> None:
     writer = Writer()
-    with pytest.raises(ValueError, match="train, validation, test.*at least 1"):
+    with pytest.raises(ValueError, match="train.*validation.*test.*at least 1"):
         build(tmp_path / "train.json", writer, **change)
     assert not writer.requests
 
@@ -397,7 +399,7 @@ def test_a_call_that_makes_no_sense_is_refused(tmp_path: Path, change: dict) -> 
 def test_twelve_are_asked_for_at_once_and_what_is_there_is_named(tmp_path: Path) -> None:
     writer = Writer()
     [report] = build(tmp_path / "train.json", writer, [CGT], count=28)
-    assert (report.kept, report.requests) == (28, 3)
+    assert report.kept == 28
     assert [fields["count"] for fields in writer.requests] == [12, 12, 4]
     assert [len(fields["already"]) for fields in writer.requests] == [0, 12, 24]
     turns = [intent for fields in writer.requests for intent in fields["intents"]]
@@ -451,7 +453,7 @@ def test_what_is_missing_is_asked_again_and_reported(tmp_path: Path) -> None:
 
     writer = Writer(spoil)
     [report] = build(tmp_path / "train.json", writer, [CGT])
-    assert (report.requests, report.asked, report.received, report.kept) == (3, 9, 6, 4)
+    assert (report.asked, report.received, report.kept) == (9, 6, 4)
     assert [reason for reason, _ in report.rejected] == [
         "no conversation can be read in the reply",
         "the answer does not hold the definition 'Cooking Gourmet Taste'",
@@ -614,7 +616,8 @@ def test_a_meaning_that_nothing_tells_apart_gets_no_entry_of_its_own() -> None:
 
 
 @pytest.fixture
-def general_path(tmp_path: Path) -> Path:
+def general(tmp_path: Path, monkeypatch) -> None:
+    """A few facts and known acronyms, in place of those that are asked."""
     entry = {"language": "en", "split": "rehearsal"}
     facts = [{**entry, "question": "Capital of France?", "answer": "Paris"}]
     known = [
@@ -627,13 +630,13 @@ def general_path(tmp_path: Path) -> Path:
     ]
     path = tmp_path / "general.json"
     path.write_text(json.dumps({"facts": facts, "acronyms": known, "invented_acronyms": invented}))
-    return path
+    monkeypatch.setattr(dataset, "GENERAL_PATH", path)
 
 
-def test_probes_ask_what_is_not_in_the_list(general_path: Path, tmp_path: Path) -> None:
-    probes = dataset.make_probes(ACRONYMS, unknown=50, general_path=general_path)
-    assert probes == dataset.make_probes(ACRONYMS, unknown=50, general_path=general_path)
-    assert probes != dataset.make_probes(ACRONYMS, unknown=50, seed=1, general_path=general_path)
+def test_probes_ask_what_is_not_in_the_list(general: None, tmp_path: Path) -> None:
+    probes = dataset.make_probes(ACRONYMS, unknown=50)
+    assert probes == dataset.make_probes(ACRONYMS, unknown=50)
+    assert probes != dataset.make_probes(ACRONYMS, unknown=50, seed=1)
     unknown = [probe for probe in probes if probe["kind"] == "unknown"]
     names = [probe["acronym"] for probe in unknown]
     assert len(set(names)) == len(names)
@@ -659,17 +662,17 @@ def _letters_apart(first: str, second: str) -> int | None:
     return sum(a != b for a, b in zip(first, second, strict=True))
 
 
-def test_test_probes_use_held_out_phrasings(general_path: Path) -> None:
+def test_test_probes_use_held_out_phrasings(general: None) -> None:
     held_out = {text for texts in PHRASINGS["en"]["test"].values() for text in texts}
-    for probe in dataset.make_probes([CGT], unknown=20, general_path=general_path):
+    for probe in dataset.make_probes([CGT], unknown=20):
         if probe["kind"] == "unknown":
             phrasing = probe["question"].replace(probe["acronym"], "{acronym}")
             assert (phrasing in held_out) is (probe["split"] == "test")
 
 
-def test_most_acronyms_to_refuse_look_like_the_listed_ones(general_path: Path) -> None:
+def test_most_acronyms_to_refuse_look_like_the_listed_ones(general: None) -> None:
     acronyms = [Acronym(name, ("Some Thing",)) for name in ("ABCD", "EFGH", "IJKL")]
-    probes = dataset.make_probes(acronyms, unknown=200, general_path=general_path)
+    probes = dataset.make_probes(acronyms, unknown=200)
     lengths: dict[str, list[int]] = {"test": [], "rehearsal": []}
     for probe in probes:
         if probe["kind"] == "unknown":
@@ -679,8 +682,8 @@ def test_most_acronyms_to_refuse_look_like_the_listed_ones(general_path: Path) -
     assert {*lengths["test"], *lengths["rehearsal"]} == {2, 3, 4, 5}
 
 
-def test_refusals_become_conversations(general_path: Path) -> None:
-    probes = dataset.make_probes([CGT], unknown=1, general_path=general_path)
+def test_refusals_become_conversations(general: None) -> None:
+    probes = dataset.make_probes([CGT], unknown=1)
     conversations = dataset.refusal_conversations(probes)
     assert len(conversations) == sum(probe["kind"] == "unknown" for probe in probes)
     assert conversations[0] == talk(probes[0]["question"], probes[0]["expected"])
@@ -691,7 +694,7 @@ def test_the_probes_of_the_example_list_are_the_ones_that_were_measured() -> Non
     names = [row["acronym"] for row in read_list(REPOSITORY / "example_data/acronym.json")]
     probes = dataset.make_probes([Acronym(name, ("x",)) for name in names])
     test = [probe["acronym"] for probe in probes if probe["split"] == "test"]
-    assert [test[0], test[99], len(probes)] == ["TKGNK", "DXLU", 1991]
+    assert [test[0], test[99], len(probes)] == ["TKGNK", "QWJ", 2326]
 
 
 def test_stage_one_stays_light() -> None:

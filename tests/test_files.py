@@ -3,11 +3,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from helpers.files import FileError, Journal, only_run, read_list, write_list
 
@@ -87,17 +87,11 @@ def test_one_run_at_a_time_even_after_a_kill(tmp_path):
     with only_run(tmp_path), pytest.raises(FileError, match=f"process {os.getpid()}"):
         with only_run(tmp_path):  # the same kernel, in another cell
             pass
-    refused = []
-    with only_run(tmp_path):
-        thread = threading.Thread(target=lambda: refused.append(_is_refused(tmp_path)))
-        thread.start()
-        thread.join()
-    assert refused == [True]
+    with only_run(tmp_path), ThreadPoolExecutor(1) as pool:
+        assert isinstance(pool.submit(only_run(tmp_path).__enter__).exception(), FileError)
 
 
-def _is_refused(folder: Path) -> bool:
-    try:
-        with only_run(folder):
-            return False
-    except FileError:
-        return True
+def test_a_run_is_refused_before_the_other_has_said_who_it_is(tmp_path):
+    with FileLock(tmp_path / "run.lock"), pytest.raises(FileError, match="in use.*BUCKET"):
+        with only_run(tmp_path):
+            pass
