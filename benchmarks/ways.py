@@ -38,7 +38,7 @@ Round = tuple[float, float, float]  # seconds: the original's way, ours, the bou
 AT_ONCE = 4  # requests in flight, the helpers' default
 ORIGINAL_RATE = 2e-4
 # Width, layers, heads, key and value heads, width of the feed-forward part, vocabulary.
-SHAPES = {"SmolLM2-135M": (576, 30, 9, 3, 1536, 49152), "small": (64, 2, 4, 2, 128, 4096)}
+SHAPES = {"SmolLM2-135M": (576, 30, 9, 3, 1536, 49152), "small": (64, 2, 4, 2, 128, 4736)}
 
 
 # --- waiting for a server ------------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def load_tiny_chat():
 
 
 def random_model(shape: str):
-    """A Llama with random weights; tiny-chat's tokenizer uses the first 4,096 entries of its vocabulary."""
+    """A Llama with random weights; tiny-chat's tokenizer uses the first 4,659 entries of its vocabulary."""
     torch.manual_seed(0)
     width, layers, heads, key_heads, inner, vocabulary = SHAPES[shape]
     sizes = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": inner, "vocab_size": vocabulary}

@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 from pydantic import SecretStr
+from requests.adapters import HTTPAdapter
 
 LONGEST_PAUSE = 60.0  # seconds, even if the server asks for more
 SHORTEST_SECRET = 12  # characters; a shorter key is no secret: "ollama", "none"
@@ -67,6 +68,7 @@ class Chat:
         self._secrets = []
         self.hide([key])
         self._session = requests.Session()
+        self._session.mount(self.url, HTTPAdapter(pool_maxsize=32))  # as many threads may ask
         if key:
             self._session.headers["Authorization"] = f"Bearer {key}"
         self._session.auth = lambda request: request  # else a .netrc would replace the key

@@ -65,7 +65,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Read what is there, or make the file; raises FileError."""
         self.path, self._lock = path, Lock()
-        self.rows: list[dict] = []  # in the order of the file, those that are added too
+        self.rows = []  # dicts, in the order of the file, those that are added too
         self.unreadable = 0  # lines
         with _write(path, "a+b") as file:
             file.seek(0)

@@ -9,6 +9,7 @@ It needs sentencepiece.
 """
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from transformers import AutoTokenizer
@@ -26,12 +27,10 @@ def main() -> None:
         )
     name = name_pre_tokenizer(AutoTokenizer.from_pretrained(model_dir))
     sys.path.insert(0, llama_cpp)
-    import convert_hf_to_gguf
-    from conversion.base import TextModel
-
-    TextModel.get_vocab_base_pre = lambda self, tokenizer: name
+    converter, base = map(import_module, ("convert_hf_to_gguf", "conversion.base"))
+    base.TextModel.get_vocab_base_pre = lambda self, tokenizer: name
     sys.argv = ["convert_hf_to_gguf.py", model_dir, *options]
-    convert_hf_to_gguf.main()
+    converter.main()
 
 
 if __name__ == "__main__":

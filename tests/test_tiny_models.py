@@ -46,7 +46,8 @@ def test_the_corpus_never_holds_the_new_acronyms(corpus_module):
     rows += [corpus.row() for _ in range(5000)]
     text = " ".join(message["content"] for row in rows for message in row)
     assert len(NEW) == 242
-    assert not [name for name in NEW if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text)]
+    alone = r"(?<![\w./&+-]){}(?![\w/&+-])"  # BU-42 is another name than BU
+    assert not [name for name in NEW if re.search(alone.format(re.escape(name)), text)]
 
 
 def test_the_invented_acronyms_to_rehearse_are_those_that_tiny_chat_was_taught(corpus_module):
