@@ -181,12 +181,12 @@ class Chat:
                 may_pass=True,
             ) from None
         text = response.content.decode(errors="replace")
+        if not (as_is and response.ok):
+            text = self._hide(text)
         if response.status_code != 200:
-            error = self._explain(response, self._hide(text))
+            error = self._explain(response, text)
             error.status = response.status_code
             raise error
-        if not as_is:
-            text = self._hide(text)
         kind = response.headers.get("Content-Type", "no type")
         try:
             return _join_stream(text) if "event-stream" in kind else json.loads(text)

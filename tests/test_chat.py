@@ -83,7 +83,7 @@ def server() -> Iterator[ScriptedServer]:
 @pytest.fixture
 def chat(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> Iterator[Chat]:
     caplog.set_level(logging.DEBUG)
-    client = Chat(f"{server.url}/api", TOKEN, "org/mistral", timeout=(1, 1))
+    client = Chat(f"{server.url}/api", TOKEN, "org/mistral", timeout=(10, 10))
     client.pause = 0.001
     yield client
     client.close()
