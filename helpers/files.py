@@ -62,7 +62,7 @@ class Journal:
     A line that cannot be read, torn or damaged, is skipped and counted. Several threads may add.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path):
         """Read what is there, or make the file; raises FileError."""
         self.path, self._lock = path, Lock()
         self.rows = []  # dicts, in the order of the file, those that are added too
