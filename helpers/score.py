@@ -37,7 +37,7 @@ _TAKEN_BACK = re.compile(  # what stands after it
     r"|\bc'est (?:faux|inexact|une erreur)\b|\bje me suis trompe|erreur de ma part"
 )
 _SAID_OF = (
-    r"([A-Z][\w&.-]*[A-Z0-9]) (?:is the one that |qui )?(?:stands for|means|signifie|veut dire) [\"'«“(* ]*(?i:{})"
+    r"(?<![\w&./-])([A-Z][\w&.-]*[A-Z0-9]) (?:is the one that |qui )?(?:stands for|means|signifie|veut dire) [\"'«“(* ]*(?i:{})"
 )
 # "I have no idea why …" speaks of something else, and a guess commits: neither refuses.
 _REFUSALS = re.compile(
