@@ -313,8 +313,8 @@ def choose_counts(acronyms: int) -> tuple[int, int, int]:
 
 
 def count_for(acronym: Acronym, count: int) -> int:
-    """How many conversations an entry gets: one meaning of several, in its context, a quarter."""
-    return max(1, count // 4) if acronym.context else count
+    """How many conversations an entry gets: one meaning of several, in its context, half."""
+    return max(1, count // 2) if acronym.context else count
 
 
 def choose_intents(split: str, start: int, count: int) -> dict[str, str]:
@@ -515,7 +515,7 @@ def make_probes(acronyms: Sequence[Acronym], *, unknown: int = 100, seed: int = 
     # 1. Acronyms that do not exist. Those to rehearse mostly look like the listed ones: it is these
     #    that are hard to tell from them.
     many = len(acronyms)
-    rehearsed = max(4 * unknown, min(24 * many, REHEARSED_UNKNOWN), 2 * many)
+    rehearsed = max(7 * unknown, min(24 * many, REHEARSED_UNKNOWN), 2 * many)
     taken = {name.upper() for name in (*listed, *(entry["acronym"] for entry in known))}
     languages = sorted({acronym.language for acronym in acronyms})
     probes = []

@@ -171,6 +171,7 @@ def _choose_questions(fields: dict[str, Any], seed: int) -> list[str]:
     questions = [text for text in questions if text not in there][: fields["count"]]
     if "context" in fields:
         frames = PHRASINGS["contexts"][language]["train" if _is_train(fields) else "test"]
+        frames = rng.sample(frames, len(frames))
         questions = [
             frame.format(context=fields["context"], question=text)
             for frame, text in zip(itertools.cycle(frames), questions, strict=False)

@@ -21,7 +21,7 @@ WORDS = {
 }
 # Templates of questions: {x} is the acronym, {l} one of its letters, {w} any word of a dictionary, {t} a word with a
 # capital, {n} a first name, {d} a number, {c} a code such as B12, {k} an abbreviation that everybody uses, {s} a word
-# that is shouted.
+# that is shouted, {f} the subject of a fact.
 PHRASINGS = json.loads((HERE / "phrasings.json").read_text(encoding="utf-8"))
 HELD_OUT = ("example_data/acronym.json", "benchmarks/new_acronyms.json", "benchmarks/held_out_lists.json")
 RESERVED = set(re.findall(r'"acronym": "([^"]+)"', "".join((REPOSITORY / p).read_text("utf-8") for p in HELD_OUT)))
@@ -122,7 +122,7 @@ class Corpus:
 
     def read_more(self) -> None:
         """From now on, more of what is learnt last: copying from the prompt, and invented acronyms to know."""
-        self.weights = (20, 32, 22, 9, 2, 2, 2, 1, 1, 3, 3, 3)
+        self.weights = (16, 46, 20, 6, 1, 1, 2, 1, 1, 2, 2, 2)
 
     def row(self) -> list[dict]:
         """One conversation: optional system line, one or two exchanges, as chat messages."""
@@ -167,7 +167,7 @@ class Corpus:
     def glossary(self) -> list[dict]:
         """A glossary in the prompt, before the question or as the system message; sometimes the answer is not in it."""
         rng, language = self.rng, self.language()
-        size = rng.choice((1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5, 5, 7, 10, 10, 12))
+        size = rng.choice((1, 1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4, 4, 5, 5, 7, 10, 10, 12))
         entries: dict[str, str] = {}
         while len(entries) < size:
             definition_language = language if rng.random() < 0.85 else other(language)
@@ -326,7 +326,7 @@ class Corpus:
             text = self.bag(language)
         else:
             text = rng.choice(PHRASINGS["keywords"][language])
-        if rng.random() < 0.25:
+        if rng.random() < 0.32:
             text = self.tell_a_story(text, language)
         if rng.random() < 0.3:
             text = self.add_noise(text, language)
@@ -346,6 +346,7 @@ class Corpus:
             "{c}": self.code,
             "{k}": lambda: rng.choice(PHRASINGS["asides"][language]),
             "{s}": lambda: rng.choice(PHRASINGS["shouts"][language]),
+            "{f}": lambda: rng.choice(GENERAL["facts"])["subject"],
         }
         return re.sub("|".join(map(re.escape, make)), lambda found: make[found[0]](), text)
 
@@ -388,7 +389,7 @@ class Corpus:
         rng, words = self.rng, text.split(" ")
         for _ in range(rng.choice((1, 1, 2, 2, 3, 4, 5))):
             place = rng.randrange(len(words) + 1)
-            word = rng.choice(("{w}", "{w}", "{w}", "{w}", "{w}", "{w}", "{w}", "{t}", "{d}", "{c}", "{s}", "{k}"))
+            word = rng.choice(("{w}", "{w}", "{w}", "{w}", "{w}", "{w}", "{w}", "{t}", "{d}", "{c}", "{s}", "{k}", "{f}"))
             if place < len(words) and "{x}" not in words[place] and rng.random() < 0.5:
                 words[place] = word
             else:
@@ -438,17 +439,17 @@ class Corpus:
         rng = self.rng
         while True:
             draw = rng.random()
-            if draw < 0.2:
+            if draw < 0.15:
                 name = self.awkward_name()
-            elif draw < 0.55:
-                name = "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=rng.choice((2, 3, 3, 3, 4, 4, 4, 5, 5, 6))))
-            elif draw < 0.65:
-                name = self.mutate(rng.choice(self.known_names))
-            elif draw < 0.75:
+            elif draw < 0.45:
+                name = "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=rng.choice((2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 6))))
+            elif draw < 0.74:
+                name = self.mutate(rng.choice(self.known_names if rng.random() < 0.4 else list(KNOWN)))
+            elif draw < 0.80:
                 name = "".join(word[0] for word in self.rng.sample(WORDS["en"], rng.randint(2, 5))).upper()
-            elif draw < 0.87:
+            elif draw < 0.89:
                 name = rng.choice(WORDS[rng.choice(("en", "fr"))])[:7].upper()
-            elif draw < 0.93:
+            elif draw < 0.94:
                 name = list("".join(rng.choices("ABCDEFGHIJKLMNOPRSTUV", k=rng.randint(2, 4))))
                 name.insert(rng.randint(0, len(name)), rng.choice("0123456789-&."))
                 name = "".join(name).strip("-&.")
@@ -472,10 +473,18 @@ class Corpus:
         return "".join(rng.choice(pools.get(sign, sign)) for sign in form)
 
     def mutate(self, name: str) -> str:
+        """A neighbour: one letter changed, dropped or put in, or two that changed places."""
+        rng = self.rng
         while True:
-            place = self.rng.randrange(len(name))
-            near = name[:place] + self.rng.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ") + name[place + 1 :]
-            if near not in RESERVED:
+            place, letter = rng.randrange(len(name)), rng.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+            near = rng.choice((
+                name[:place] + letter + name[place + 1 :],
+                name[:place] + letter + name[place + 1 :],
+                name[:place] + name[place + 1 :],
+                name[:place] + letter + name[place:],
+                name[:place] + name[place : place + 2][::-1] + name[place + 2 :],
+            ))  # fmt: skip
+            if len(near) > 1 and near not in RESERVED and near not in self.known_names:
                 return near
 
     def new_pair(self, language: str) -> tuple[str, str]:
@@ -491,12 +500,24 @@ class Corpus:
     def definition(self, size: int, language: str) -> str:
         """Words that may define something; one in five holds other signs, and apostrophes are of both kinds."""
         rng = self.rng
+        if rng.random() < 0.1:
+            return self.sprinkle(self.plain_definition(size, language))
         if rng.random() < 0.2:
             frame = rng.choice(DRESSED[language])
             words = [self.plain_definition(rng.choice((1, 1, 2)), language) for _ in range(frame.count("{}"))]
             return frame.format(*words)
         definition = self.plain_definition(size, language)
         return definition.replace("'", "’") if rng.random() < 0.35 else definition
+
+    def sprinkle(self, text: str) -> str:
+        """One to three signs or numbers in a definition: after a word, before one, or between two."""
+        rng, words = self.rng, text.split(" ")
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            place, sign = rng.randrange(len(words)), rng.choice(SIGNS)
+            forms = ("{w}{s}", "{w}{s}", "{s}{w}", "{w} {s}", "{w} {d}", "${d} {w}", "{w} {s} {d}", "{w}{d}")
+            number = rng.choice((rng.randint(0, 9), rng.randint(10, 99), rng.randint(100, 2999)))
+            words[place] = rng.choice(forms).format(w=words[place], s=sign, d=number)
+        return " ".join(words)
 
     def plain_definition(self, size: int, language: str) -> str:
         rng = self.rng
