@@ -13,11 +13,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from helpers.score import MEASURES, RECALL
+
 # Okabe and Ito's colours, which colour-blind people tell apart.
 GREY, BLUE, ORANGE, GREEN, PURPLE = SERIES = ("#6E6E6E", "#0072B2", "#E69F00", "#009E73", "#CC79A7")
 STYLE = {"axes.spines.top": False, "axes.spines.right": False}
 BAR = 0.34  # height of a bar in inches
-PHONE = 4.4  # width in inches of a figure whose words can be read on a phone
+
+
+# ----------------------------------------------------------------------------- stages 1 and 3
+
+# Of stage 3's figure: measure, title, and whether the wrong answers are counted.
+PANELS = (
+    (RECALL, "Recall:\nyour acronyms, asked in new words", False),
+    (MEASURES["unknown"], "Invention:\nmade-up acronyms given a meaning", True),
+    (MEASURES["known"], "Forgetting:\nwell-known acronyms not answered", True),
+)
 
 
 def plot_overlap(held_out: Sequence[float], put_aside: Sequence[float]) -> Figure:
@@ -39,6 +50,46 @@ def plot_overlap(held_out: Sequence[float], put_aside: Sequence[float]) -> Figur
     return figure
 
 
+def plot_summary(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Draw what training is for and what it costs, from the summary: models side by side."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    figure, panels = _figure(10, 1.6 + BAR * len(models), columns=3, sharey=True)
+    for axes, (measure, title, is_turned) in zip(panels, PANELS, strict=True):
+        for row in (row for row in rows if row["measure"] == measure and row["total"]):
+            count, (low, high) = row["correct"], row["interval"]
+            if is_turned:
+                count, low, high = row["total"] - count, 1 - high, 1 - low
+            place = models.index(row["model"])
+            axes.barh(place, count / row["total"], color=SERIES[place % len(SERIES)])
+            axes.plot([low, high], [place, place], color="black", linewidth=1.2, marker="|")
+            axes.text(1.04, place, f"{count}/{row['total']}", va="center", fontsize=9)
+        axes.set(title=title, xlim=(0, 1.3), xticks=(0, 0.5, 1), xlabel="share of answers")
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+    panels[0].set_yticks(range(len(models)), models, parse_math=False)
+    panels[0].invert_yaxis()
+    return figure
+
+
+def plot_scores(scores: pd.DataFrame, labels: Sequence[str]) -> Figure:
+    """Draw each scorer's scores of labelled answers as dots, label by label."""
+    jitter = np.random.default_rng(0)
+    figure, panels = _figure(10, 3.6, columns=len(scores.columns), sharey=True)
+    names = list(dict.fromkeys(labels))
+    for axes, (scorer, column) in zip(panels, scores.items(), strict=True):
+        for place, name in enumerate(names):
+            values = column[np.array(labels) == name].astype(float).dropna()
+            spread = place + jitter.uniform(-0.3, 0.3, len(values))
+            axes.scatter(spread, values, color=SERIES[place % len(SERIES)], s=12, alpha=0.6)
+            axes.hlines(values.median(), place - 0.4, place + 0.4, "black", linewidth=2)
+        axes.set(title=scorer, xlabel="label")
+        axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+    panels[0].set_ylabel("score (black line: median)")
+    return figure
+
+
+# ---------------------------------------------------------------------------------- stage 2
+
+
 def plot_learning(history: Sequence[dict[str, Any]]) -> Figure:
     """Draw loss and held-out recall over the seconds of training, from `train`'s history."""
     figure, (upper, lower) = _figure(7, 4.6, rows=2, sharex=True)
@@ -51,108 +102,6 @@ def plot_learning(history: Sequence[dict[str, Any]]) -> Figure:
     lower.yaxis.set_major_formatter(PercentFormatter(1))
     upper.legend(loc="upper right", frameon=False)
     lower.legend(loc="lower right", frameon=False)
-    return figure
-
-
-def plot_recall(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Draw the share of each summary row, with its 95 % interval and its count, measure by measure."""
-    rows = [row for row in rows if row["total"]]
-    models, measures = (list(dict.fromkeys(row[key] for row in rows)) for key in ("model", "measure"))
-    places = {pair: n for n, pair in enumerate((m, model) for m in measures for model in ("", *models))}
-    figure, axes = _figure(PHONE, 1.3 + 0.6 * BAR * len(places))
-    for row in rows:
-        place = places[row["measure"], row["model"]]
-        axes.barh(place, row["rate"], color=SERIES[models.index(row["model"]) % len(SERIES)])
-        axes.plot(row["interval"], [place, place], color="black", linewidth=1.2, marker="|")
-        axes.text(1.03, place, f"{row['correct']}/{row['total']}", va="center", fontsize=9)
-    for measure in measures:  # above its bars: so they have the whole width
-        axes.text(0, places[measure, ""] + 0.1, measure, va="center", fontweight="bold", fontsize=9, parse_math=False)
-    axes.set(xlim=(0, 1.25), xticks=np.linspace(0, 1, 6), yticks=[], ylim=(len(places) - 0.4, -0.6))
-    axes.set(title="Answers counted, model by model", xlabel="share of answers (line: 95 % interval)")
-    axes.xaxis.set_major_formatter(PercentFormatter(1))
-    axes.spines["left"].set_visible(False)
-    marks = [plt.Rectangle((0, 0), 1, 1, color=SERIES[i % len(SERIES)]) for i in range(len(models))]
-    legend = figure.legend(marks, models, loc="outside lower center", ncols=2, frameon=False)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-    return figure
-
-
-def plot_scores(frame: pd.DataFrame) -> Figure:
-    """Draw each scorer's scores, label by label; "label" is one column, each other a scorer."""
-    scorers, labels = [name for name in frame.columns if name != "label"], list(frame["label"].unique())
-    jitter, step = np.random.default_rng(0), 0.8 / len(labels)
-    figure, axes = _figure(PHONE, 4.4)
-    for number, label in enumerate(labels):
-        chosen = frame[frame["label"] == label]
-        colour, marker = (BLUE, ORANGE, GREEN, PURPLE, GREY)[number % 5], "oxs^+"[number % 5]
-        for place, name in enumerate(scorers):
-            scores = pd.to_numeric(chosen[name]).dropna()
-            middle = place + (number - (len(labels) - 1) / 2) * step
-            spread = middle + jitter.uniform(-0.35, 0.35, len(scores)) * step
-            dots = axes.scatter(spread, scores, color=colour, marker=marker, s=14, alpha=0.6, linewidths=0.9)
-            if len(scores):
-                axes.hlines(scores.median(), middle - step * 0.45, middle + step * 0.45, "black", linewidth=2)
-        dots.set_label(f"{label} ({len(chosen)})")
-    axes.set_xticks(range(len(scorers)), [name.replace("_", " ") for name in scorers])
-    axes.tick_params(axis="x", labelsize=8)
-    axes.set(title="Scores by label", ylabel="score (black line: median)", xlabel="scorer")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-def plot_roc(scores: pd.DataFrame, right: Sequence[bool]) -> Figure:
-    """Draw, for every threshold, the right answers that a scorer accepts against the others that it accepts too."""
-    from sklearn.metrics import auc, roc_curve  # slow to import: only where it is used
-
-    figure, axes = _figure(PHONE, 4.8)
-    axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="by chance, area 0.50")
-    for number, (name, column) in enumerate(scores.items()):
-        false, true, _ = roc_curve(right, column.astype(float).fillna(0.5))
-        look = {"color": SERIES[1:][number % 4], "linestyle": ("-", "--", "-.", ":")[number % 4]}
-        axes.plot(false, true, label=f"{name}, area {auc(false, true):.2f}", **look)
-    axes.set(title="Every threshold of each scorer", xlabel="share of the other answers accepted")
-    axes.set(ylabel="share of the right answers accepted", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1))
-    axes.legend(loc="lower right", frameon=False, fontsize=8)
-    return figure
-
-
-def plot_confusion(labels: Sequence[str], verdicts: pd.DataFrame) -> Figure:
-    """Count for each scorer how many answers of each label it calls right and not right."""
-    names, half = list(dict.fromkeys(labels)), (len(verdicts.columns) + 1) // 2
-    figure, panels = _figure(PHONE, 0.9 + 2.3 * half, rows=half, columns=2, sharey=True, squeeze=False)
-    for axes, name in zip(panels.flat, verdicts.columns, strict=False):
-        counts = pd.crosstab(np.array(labels), verdicts[name].to_numpy(dtype=bool))
-        counts = counts.reindex(index=names, columns=[True, False], fill_value=0).to_numpy()
-        axes.imshow(counts / counts.sum(axis=1, keepdims=True), cmap="Blues", vmin=0, vmax=2, aspect="auto")
-        for (row, column), count in np.ndenumerate(counts):
-            axes.text(column, row, count, ha="center", va="center")
-        axes.set_xticks([0, 1], ["right", "not right"])
-        axes.set_yticks(range(len(names)), names)
-        axes.set(title=name, xlabel="called")
-    for axes in list(panels.flat)[len(verdicts.columns) :]:
-        axes.set_visible(False)
-    figure.supylabel("label", fontsize=10)
-    figure.suptitle("What each scorer calls the answers\n(their number; the darker, the more of the row)", fontsize=11)
-    return figure
-
-
-def plot_agreement(table: pd.DataFrame) -> Figure:
-    """Draw each scorer's kappa and share of agreement with the labels, with intervals, from `calibrate`'s table."""
-    figure, axes = _figure(PHONE, 1.4 + 2 * BAR * len(table))
-    looks = (("kappa", "kappa interval", BLUE, "o", -0.12), ("share", "interval", ORANGE, "s", 0.12))
-    for column, interval, colour, marker, shift in looks:
-        for place, (value, (low, high)) in enumerate(zip(table[column], table[interval], strict=True)):
-            axes.plot([low, high], [place + shift] * 2, color=colour)
-            dots = axes.scatter(value, place + shift, color=colour, marker=marker)
-        dots.set_label("Cohen's kappa" if column == "kappa" else "share of equal verdicts")
-    axes.set_yticks(range(len(table)), table.index)
-    axes.set(title="Agreement with the labels", xlim=(min(0, axes.get_xlim()[0]), 1.02))
-    axes.set(xlabel="1: always, kappa 0: as by chance\n(line: 95 % interval)", ylabel="scorer")
-    axes.invert_yaxis()
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 

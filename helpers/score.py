@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
+from helpers.acronyms import keep_all
 from helpers.dataset import definition_sentence, normalise
 
 # ------------------------------------------------------------------------------------ the exam
@@ -120,7 +121,7 @@ def mark(row: dict, answer: str) -> bool:
 
 
 def mark_answers(rows: Sequence[dict]) -> list[dict]:
-    """Add "right" to each row, which has its "answer", and to an unknown acronym its "outcome"."""
+    """Add to each row, which has its "answer", whether it is right, and its outcome in words."""
     trained = {
         normalise(definition)
         for row in rows
@@ -129,11 +130,11 @@ def mark_answers(rows: Sequence[dict]) -> list[dict]:
     }
     marked = []
     for row in rows:
-        right, outcome = mark(row, row["answer"]), None
-        if row["measure"] == MEASURES["unknown"]:
+        right = mark(row, row["answer"])
+        outcome = row["measure"] if right else "wrong"
+        if row["measure"] == MEASURES["unknown"] and not right:
             text = normalise(row["answer"])
-            leaked = any(definition in text for definition in trained)
-            outcome = row["measure"] if right else LEAKED if leaked else INVENTED
+            outcome = LEAKED if any(definition in text for definition in trained) else INVENTED
         marked.append(row | {"right": right, "outcome": outcome})
     return marked
 
@@ -142,12 +143,10 @@ def tally(rows: Sequence[dict]) -> list[tuple[str, int, int]]:
     """Count the marked rows: (measure, right, all); of unknown acronyms both ways to be wrong."""
     counts = []
     for measure in dict.fromkeys(row["measure"] for row in rows):
-        part = [row for row in rows if row["measure"] == measure]
-        counts.append((measure, sum(row["right"] for row in part), len(part)))
-        if measure == MEASURES["unknown"]:
-            for outcome in (INVENTED, LEAKED):
-                found = sum(row["outcome"] == outcome for row in part)
-                counts.append((outcome, found, len(part)))
+        outcomes = [row["outcome"] for row in rows if row["measure"] == measure]
+        ways = (INVENTED, LEAKED) if measure == MEASURES["unknown"] else ()
+        for outcome in (measure, *ways):
+            counts.append((outcome, outcomes.count(outcome), len(outcomes)))
     return counts
 
 
@@ -324,18 +323,11 @@ def parse_verdict(reply: str) -> bool | None:
     text = re.sub(_AROUND, "", reply).strip()
     for part in (text, text.rpartition("\n")[2]):
         try:
-            found = json.loads(part, object_pairs_hook=_read_object)["verdict"].lower()
+            found = json.loads(part, object_pairs_hook=keep_all)["verdict"].lower()
             return {"right": True, "wrong": False}[found]
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             continue
     return None
-
-
-def _read_object(pairs):
-    """Make an object of its pairs; json itself would let the last of two equal keys win."""
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError("a name comes twice")
-    return dict(pairs)
 
 
 def judge(

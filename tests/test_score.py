@@ -236,7 +236,7 @@ def test_an_unknown_acronym_is_refused_invented_or_given_a_trained_definition() 
     rows = [row | {"answer": text} for row, text in zip(known + unknown * 3, said, strict=True)]
     marked = score.mark_answers(rows)
     assert [row["right"] for row in marked] == [True, True, False, False]
-    outcomes = [None, score.MEASURES["unknown"], score.INVENTED, score.LEAKED]
+    outcomes = [score.RECALL, score.MEASURES["unknown"], score.INVENTED, score.LEAKED]
     assert [row["outcome"] for row in marked] == outcomes
     counts = [(score.RECALL, 1, 1), *((name, 1, 3) for name in outcomes[1:])]
     assert score.tally(marked) == counts
