@@ -21,8 +21,6 @@ SET_UP = Path(__file__).resolve().parents[1] / "00-set_up"
 LOG, TESTED, WANTED = SET_UP / "set_up.log", SET_UP / "constraints.txt", SET_UP.parent / "requirements.txt"
 ENOUGH_DISK = 2e9  # bytes, for adapters and a merged copy of a small model
 CALL_SECONDS, CALLS_AT_ONCE = 5, 4  # of a real LLM, which nobody has measured yet
-# Of a matrix product's rate, what training and answering reach: 0.2 to 0.5 on processors, so the minutes are rough.
-EFFICIENCY = 0.3
 STAGE_SECONDS = 20  # imports, tables and figures of a notebook
 
 
@@ -69,12 +67,11 @@ def _look(config, stages: set[int], acronyms: int) -> Iterator[Finding]:
         located = [_look_at_model(what, name, config.hf_token) for what, name in models.items()]
         yield from located
         if not located[0].stops:
-            hardware, slow = _look_at_hardware(config, acronyms)
-            yield hardware
-            seconds |= {stage: slow[stage] for stage in stages & {2, 3}}
+            yield _look_at_hardware(config)
     yield Finding("will run", config.stand_ins())
     shown = ", ".join(f"stage {stage}: about {_duration(seconds[stage])}" for stage in sorted(seconds))
-    yield Finding("expected time", f"{shown}, for {acronyms} acronyms; an estimate" if shown else "unknown")
+    if shown:
+        yield Finding("expected time", f"{shown}, for {acronyms} acronyms; an estimate")
 
 
 def _look_at_log() -> Finding:
@@ -126,39 +123,27 @@ def _look_at_llm(config, what: str, name: str | None) -> Finding:
 
 
 def _look_at_model(what: str, name: str, token: SecretStr | None) -> Finding:
-    from helpers.model import ModelError, locate
-
     if name == "wordllama":
         return Finding(what, "WordLlama, inside its package")
     given = "" if token is None else ", HF_TOKEN set"
+    place = "a folder" if Path(name).is_dir() else "on the hub, or kept here"
+    return Finding(what, f"{name.rpartition('/00-set_up/')[2]}, {place}{given}")
+
+
+def _look_at_hardware(config) -> Finding:
+    """Give the device and the memory that training needs on it."""
+    from helpers import model
+
     try:
-        return Finding(what, f"{name.rpartition('/00-set_up/')[2]}, {locate(name, token=token, key=what)}{given}")
-    except ModelError as error:
-        return Finding(what, f"{name}: not found{given}", str(error), stops=True)
-
-
-def _look_at_hardware(config, acronyms: int) -> tuple[Finding, dict[int, float]]:
-    """Give the device and its memory, and the seconds that stages 2 and 3 take on it."""
-    from helpers import model, train
-
-    shape = model.read_shape(config.model_name, token=config.hf_token)
-    parameters = shape.num_parameters()
-    try:
-        device = model.pick_device(config.device, parameters=parameters)
+        shape = model.read_shape(config.model_name)
+        device = model.pick_device(config.device, parameters=shape.num_parameters())
     except model.ModelError as error:
-        return Finding("device", "not found", str(error), stops=True), dict.fromkeys((2, 3), float("nan"))
-    needed, free = sum(model.estimate_memory(shape, device.dtype).values()), model.free_memory(device.name)
+        return Finding("device", "not found", str(error), stops=True)
+    needed = sum(count for _, count, _ in model.estimate_memory(shape, device.dtype))
+    free = model.free_memory(device.name)
     found = f"{device.name} ({device.reason}), {needed / 1e9:.1f} of {free / 1e9:.1f} GB of free memory needed"
     cure = "" if needed < free else "Choose a smaller model: 02-fine_tune/README.md lists some."
-    knobs = train.Knobs.for_size(parameters, acronyms)
-    train_count, _, test_count = dataset.choose_counts(acronyms)
-    rows = acronyms * train_count + knobs.rehearsal_known + knobs.rehearsal_facts + knobs.refusals
-    answers = 5 * (acronyms * (2 * test_count + 2) + 260)  # 260 probes; base, with glossary, tuned, merged, served
-    rate = EFFICIENCY * model.measure_rate(device, parameters=parameters)
-    training = 4 * parameters * 30 * rows * knobs.epochs / rate  # 30 tokens a row; LoRA: forward and half a backward
-    answering = 2 * parameters * 60 * answers / rate
-    judging = 0 if config.owui_url is None else 90 * CALL_SECONDS / CALLS_AT_ONCE
-    return Finding("device", found, cure), {2: STAGE_SECONDS + training, 3: STAGE_SECONDS + answering + judging}
+    return Finding("device", found, cure)
 
 
 def _duration(seconds: float) -> str:

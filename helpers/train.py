@@ -149,7 +149,7 @@ def rehearsal_conversations(model, tokenizer, probes: list[dict], knobs: Knobs) 
     return own + refusal_conversations(unknown[: knobs.refusals])
 
 
-def write_exam(validation: Sequence[dict], probes: list[dict], *, seed: int = 0) -> dict:
+def draw_exam(validation: Sequence[dict], probes: list[dict], *, seed: int = 0) -> dict:
     """Draw questions to ask after each pass, by measure, each with the words of a right answer."""
     recall = [(r["definitions"][0], row) for r in validation for row in make_rows([r])]
     exam = {"recall": [(_question(row), words) for words, row in recall]}
@@ -245,7 +245,7 @@ def _letters(text):
 
 
 def make_trainer(
-    model, tokenizer, rows: list[dict], output_dir, knobs: Knobs, *, validation_rows=None, **others
+    model, tokenizer, rows, output_dir, knobs: Knobs, *, validation_rows=(), callbacks=(), **others
 ) -> SFTTrainer:
     """Put LoRA on a model and make the trainer; `others` are options of SFTConfig."""
     lora = LoraConfig(
@@ -254,7 +254,7 @@ def make_trainer(
         target_modules="all-linear",  # beside each matrix of each layer
         task_type="CAUSAL_LM",
     )
-    arguments = SFTConfig(
+    arguments = dict(
         output_dir=str(output_dir),
         num_train_epochs=knobs.epochs,
         learning_rate=knobs.learning_rate,  # falls to 0 on a straight line
@@ -276,15 +276,16 @@ def make_trainer(
         per_device_eval_batch_size=32,
         save_strategy="epoch",  # a checkpoint after each pass, to go on from
         save_total_limit=2,
-        **{"report_to": "none"} | others,
+        report_to="none",
     )
     return _Trainer(
         model,
-        arguments,
+        SFTConfig(**arguments | others),
         train_dataset=_as_table(rows),
         eval_dataset=_as_table(validation_rows) if validation_rows else None,
         processing_class=tokenizer,
         peft_config=lora,
+        callbacks=list(callbacks),
     )
 
 
@@ -338,7 +339,7 @@ def train(
     """Train a LoRA adapter, save it with tokenizer, model card and run.json; give Trainer's log.
 
     `model` carries the adapter afterwards. With `validation` conversations, the log has the loss on
-    them and the shares of right answers to the exam (write_exam) before training and after each
+    them and the shares of right answers to the exam (draw_exam) before training and after each
     pass. Each pass leaves a checkpoint; `resume` goes on from the newest whole one. `others` are
     options of make_trainer. Raises TrainingError.
     """
@@ -487,7 +488,7 @@ def main() -> None:
     probes = read_probes(given.data / "probes.json")
     knobs = Knobs.for_size(model.num_parameters(), len(records))
     rows = make_rows(records, rehearsal_conversations(model, tokenizer, probes, knobs))
-    options = {"validation": validation, "exam": write_exam(validation, probes)}
+    options = {"validation": validation, "exam": draw_exam(validation, probes)}
     train(model, tokenizer, rows, given.output, knobs, resume=given.resume, **options)
 
 

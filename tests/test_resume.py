@@ -16,7 +16,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 from helpers import train as training
 from helpers.config import REPOSITORY
 from helpers.model import answer, load_model
-from helpers.train import STARTED_FILE, Knobs, TrainingError, find_newest, merge, train, write_exam
+from helpers.train import STARTED_FILE, Knobs, TrainingError, find_newest, merge, train, draw_exam
 
 KNOBS = Knobs(epochs=4, learning_rate=1e-2, batch_size=2, rank=4)  # 5 steps in each pass
 QUESTIONS = [row["prompt"][0]["content"] for row in ROWS]
@@ -36,7 +36,7 @@ class Stop(TrainerCallback):
 
 def run(model_dir: Path, folder: Path, stop: int | None = None, **options):
     model, tokenizer = load_model(str(model_dir), device=CPU)
-    options |= {"validation": HELD_OUT, "exam": write_exam(HELD_OUT, PROBES[::9]), "disable_tqdm": True}
+    options |= {"validation": HELD_OUT, "exam": draw_exam(HELD_OUT, PROBES[::9]), "disable_tqdm": True}
     callbacks = [Stop(stop)] if stop else []
     log = train(model, tokenizer, ROWS, folder, KNOBS, callbacks=callbacks, **options)
     return without_times(log), answer(model, tokenizer, QUESTIONS)

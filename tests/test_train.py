@@ -27,7 +27,7 @@ from helpers.train import (
     make_trainer,
     rehearsal_conversations,
     train,
-    write_exam,
+    draw_exam,
 )
 
 CPU = pick_device("cpu")
@@ -122,7 +122,7 @@ def test_rehearsal_is_the_models_own_whole_answers_and_refusals(monkeypatch, tok
     made = rehearsal_conversations(model, tokenizer, PROBES + theirs, knobs)
     assert made == rehearsal_conversations(model, tokenizer, PROBES + theirs, knobs)
     asked = [turns[0]["content"] for turns in made]
-    watched = {question for part in write_exam([], PROBES).values() for question, _ in part}
+    watched = {question for part in draw_exam([], PROBES).values() for question, _ in part}
     assert not watched & set(asked), "what is watched is not rehearsed"
     tests = {probe["question"] for probe in PROBES if probe["split"] == "test"}
     assert not tests & set(asked), "what is tested is not rehearsed"
@@ -140,11 +140,11 @@ def test_rehearsal_is_the_models_own_whole_answers_and_refusals(monkeypatch, tok
 
 def test_the_exam_draws_from_all_and_not_the_first_ones():
     records = make_records(*(f"question {number} about {{}}" for number in range(60)))
-    exam = write_exam(records, PROBES)
+    exam = draw_exam(records, PROBES)
     assert {name: len(part) for name, part in exam.items()}["recall"] == 40
     assert len({words for _, words in exam["recall"]}) == 3
     assert exam["refused"] and exam["known"] and exam["facts"]
-    assert exam != write_exam(records, PROBES, seed=1) and exam == write_exam(records, PROBES)
+    assert exam != draw_exam(records, PROBES, seed=1) and exam == draw_exam(records, PROBES)
 
 
 # The checks
@@ -209,7 +209,7 @@ def test_training_moves_the_adapter_alone_and_survives_the_disk(loaded, small_mo
     model, tokenizer = loaded
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
     folder = tmp_path / "run"
-    exam = write_exam(HELD_OUT, PROBES)
+    exam = draw_exam(HELD_OUT, PROBES)
     log = train(model, tokenizer, ROWS, folder, KNOBS, validation=HELD_OUT, exam=exam, **QUIET)
 
     after = {name.replace(".base_layer", ""): value for name, value in model.named_parameters()}
