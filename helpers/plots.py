@@ -19,7 +19,7 @@ from helpers.score import MEASURES, RECALL
 GREY, BLUE, ORANGE, GREEN, PURPLE = SERIES = ("#6E6E6E", "#0072B2", "#E69F00", "#009E73", "#CC79A7")
 STYLE = {"axes.spines.top": False, "axes.spines.right": False}
 BAR = 0.34  # height of a bar in inches
-
+LINES = "line-height:2;max-width:60em;font-family:monospace"  # of HTML that shows pieces of text
 
 # ----------------------------------------------------------------------------- stages 1 and 3
 
@@ -87,63 +87,94 @@ def plot_scores(scores: pd.DataFrame, labels: Sequence[str]) -> Figure:
     return figure
 
 
-# ---------------------------------------------------------------------------------- stage 2
+# ------------------------------------------------------------------- stage 2: how a model learns
+
+LOSSES = {"loss": "training rows", "eval_loss": "validation"}
+SHARES = {
+    "eval_recall": "your acronyms (validation)",
+    "eval_refused": "unknown ones refused",
+    "eval_known": "well-known ones kept",
+    "eval_facts": "facts kept",
+}
 
 
-def plot_learning(history: Sequence[dict[str, Any]]) -> Figure:
-    """Draw loss and held-out recall over the seconds of training, from `train`'s history."""
-    figure, (upper, lower) = _figure(7, 4.6, rows=2, sharex=True)
-    table = pd.DataFrame(history).set_index("seconds").astype(float)
-    upper.plot(table["loss"].dropna(), color=ORANGE, marker="o", clip_on=False, label="training answers")
-    upper.set(title="How wrong: loss on the training answers", ylabel="loss (nats a token)", ylim=(0, None))
-    lower.plot(table["recall"].dropna(), color=BLUE, marker="o", label="held-out questions, exact match")
-    lower.set(title="How much is known: recall on held-out questions", xlabel="training time (seconds), one dot a pass")
-    lower.set(ylabel="right answers", ylim=(-0.04, 1.04))
-    lower.yaxis.set_major_formatter(PercentFormatter(1))
-    upper.legend(loc="upper right", frameon=False)
-    lower.legend(loc="lower right", frameon=False)
+def plot_learning(log: Sequence[dict[str, Any]], vocabulary: int) -> Figure:
+    """Draw the losses, and what is right before and after each pass, from Trainer's log."""
+    figure, (upper, lower) = _figure(8, 5.6, rows=2, sharex=True)
+    table = pd.DataFrame(log, columns=["step", *LOSSES, *SHARES]).set_index("step").astype(float)
+    looks = zip(table, (ORANGE, BLUE, BLUE, ORANGE, GREEN, PURPLE), " oos^D", strict=True)
+    for name, colour, marker in looks:
+        axes = upper if name in LOSSES else lower
+        label = (LOSSES | SHARES)[name]
+        axes.plot(table[name].dropna(), color=colour, marker=marker, clip_on=False, label=label)
+    blind = np.log(vocabulary)
+    upper.axhline(blind, color="black", linestyle=":", label=f"blind guess: ln({vocabulary:,})")
+    upper.set(title="Loss: the lower, the better", ylabel="loss per piece (nats)", ylim=(0, None))
+    lower.set(title="Right answers to a sample, before and after each pass", ylim=(-0.03, 1.03))
+    lower.set(xlabel="steps of training", ylabel="share of right answers")
+    for axes in (upper, lower):
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
 
 
-def plot_matrix(matrix: Any, title: str) -> Figure:
-    """Draw a matrix (outputs, inputs), such as a LoRA product, as a heat map around 0."""
-    values = np.asarray(matrix, dtype=float)
-    outputs, inputs = values.shape
-    limit = float(np.abs(values).max()) or 1.0
-    figure, axes = _figure(5.6, 4.4)
-    image = axes.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
-    axes.set(title=title, xlabel=f"input feature ({inputs})", ylabel=f"output feature ({outputs})")
-    figure.colorbar(image, label="value")
+def plot_rates(curves: dict[str, Sequence[float]]) -> Figure:
+    """Draw the loss of each step for several learning rates."""
+    figure, axes = _figure(8, 3.4)
+    smooth = pd.DataFrame(curves).rolling(5, min_periods=1).mean()
+    smooth.plot(ax=axes, color=[GREY, BLUE, ORANGE])
+    axes.set(title="The same steps at three learning rates", ylim=(0, None))
+    axes.set(xlabel="steps of training", ylabel="loss per piece\n(mean of five steps)")
+    axes.legend(title="learning rate", frameon=False)
     return figure
 
 
-def plot_probabilities(before: Sequence[tuple[str, float]], after: Sequence[tuple[str, float]]) -> Figure:
-    """Draw the likeliest next tokens before and after training, as (token, probability) pairs."""
-    figure, panels = _figure(8, 1.5 + BAR * max(len(before), len(after)), columns=2)
-    looks = ((before, GREY, "Before training"), (after, BLUE, "After training"))
-    for axes, (pairs, colour, title) in zip(panels, looks, strict=True):
-        bars = axes.barh(range(len(pairs)), [share for _, share in pairs], color=colour)
-        axes.bar_label(bars, fmt="{:.1%}", padding=3)
-        axes.set_yticks(range(len(pairs)), [_visible(token) for token, _ in pairs], parse_math=False)
-        axes.set(title=title, xlim=(0, 1.25), xticks=(0, 0.5, 1), xlabel="probability of the next token")
-        axes.xaxis.set_major_formatter(PercentFormatter(1))
-        axes.invert_yaxis()
-    panels[0].set_ylabel("token (␣ is a space)")
+def plot_lora(b: np.ndarray, a: np.ndarray) -> Figure:
+    """Draw B and A, the product of one column and one row, and the sum of all: what LoRA adds."""
+    outputs, rank = b.shape
+    one = np.outer(b[:, 0], a[0])
+    parts = {"B": b, "A": a, "one column × one row": one, f"B × A, the sum of {rank}": b @ a}
+    widths = {"width_ratios": [0.3, 1, 1, 1]}
+    figure, panels = _figure(10, 3.4, columns=4, gridspec_kw=widths)
+    for axes, (title, values) in zip(panels, parts.items(), strict=True):
+        limit = np.abs(values).max() / 2 or 1.0
+        axes.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
+        height, width = values.shape
+        axes.set(title=f"{title}\n{height} × {width}", xticks=[], yticks=[])
+    figure.supxlabel("orange: below 0 · white: 0 · purple: above 0, each panel on its own scale")
+    figure.supylabel(f"outputs ({outputs})")
+    return figure
+
+
+def plot_probabilities(pairs: Sequence[tuple[str, float]], title: str) -> Figure:
+    """Draw the likeliest next pieces, as (piece, probability) pairs."""
+    figure, axes = _figure(6, 1.2 + BAR * len(pairs))
+    bars = axes.barh(range(len(pairs)), [share for _, share in pairs], color=BLUE)
+    axes.bar_label(bars, fmt="{:.1%}", padding=3)
+    labels = [_visible(piece) for piece, _ in pairs]
+    axes.set_yticks(range(len(pairs)), labels, parse_math=False)
+    axes.set(title=title, xlim=(0, 1.15), xlabel="probability", ylabel="next piece (␣: a space)")
+    axes.invert_yaxis()
     return figure
 
 
 def colour_tokens(inspected: Sequence[tuple[str, int, int]]) -> str:
-    """Write tokens as HTML from `inspect_row`: those that are learnt in colour, the masked ones grey."""
+    """Write pieces as HTML, from `inspect_row`: the learnt ones in colour, the masked ones grey."""
     spans = [_span(_visible(text), GREY if label == -100 else BLUE) for text, _, label in inspected]
     legend = _span("masked: read, not learnt", GREY) + _span("learnt: counts in the loss", BLUE)
-    look = "line-height:2;max-width:60em;font-family:monospace"
-    return f'<div style="{look}">{"".join(spans)}<br><small>{legend}</small></div>'
+    return f'<div style="{LINES}">{"".join(spans)}<br><small>{legend}</small></div>'
+
+
+# --------------------------------------------------------------------------------------- shared
 
 
 def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **options: Any):
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
-    plt.close(figure)  # pyplot forgets it, so that a notebook shows it once: as the result of its cell
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(width, height), layout="constrained", **options
+        )
+    plt.close(
+        figure
+    )  # pyplot forgets it, so that a notebook shows it once: as the result of its cell
     return figure, axes
 
 
