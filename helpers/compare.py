@@ -51,7 +51,7 @@ def open_run(
     for run_dir, earlier in _abouts(tests_dir):
         if earlier == about:
             return run_dir
-    run_dir = Path(tests_dir) / re.sub(r"[^\w.-]+", "-", name)
+    run_dir = tests_dir / re.sub(r"[^\w.-]+", "-", name)
     run_dir.mkdir(parents=True)
     (run_dir / ABOUT_FILE).write_text(json.dumps(about, indent=1), encoding="utf-8")
     return run_dir
@@ -65,7 +65,7 @@ def collect_answers(
     progress: Callable[[int], object] = lambda count: None,
 ) -> list[dict[str, Any]]:
     """Add an "answer" to each row of the exam; what the run's folder holds is not asked again."""
-    journal = Journal(Path(run_dir) / JOURNAL_FILE)
+    journal = Journal(run_dir / JOURNAL_FILE)
     answers = {row["question"]: row["answer"] for row in journal.rows}
     waiting = sorted({row["question"] for row in exam} - answers.keys(), key=lambda q: (-len(q), q))
     progress(len(answers))
@@ -112,7 +112,7 @@ def read_runs(tests_dir: Path, like: Path | None = None) -> dict[str, dict[str, 
 
 
 def _abouts(tests_dir) -> Iterator[tuple[Path, dict]]:
-    for path in sorted(Path(tests_dir).glob(f"*/{ABOUT_FILE}")):
+    for path in sorted(tests_dir.glob(f"*/{ABOUT_FILE}")):
         yield path.parent, json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -124,12 +124,12 @@ def wilson(correct: int, total: int) -> tuple[float, float]:
     if not total:
         return 0.0, 1.0
     interval = binomtest(correct, total).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    return interval.low, interval.high
 
 
 def mcnemar(gained: int, lost: int) -> float:
     """Give the exact p-value of "both are equally good", from the answers on which two differ."""
-    return float(binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
+    return binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
 
 
 def paired_interval(
@@ -139,35 +139,25 @@ def paired_interval(
 
     Whole groups are drawn, as the questions about one acronym are not independent.
     """
-    gains = pd.Series(np.subtract(second, first, dtype=float)).groupby(list(groups))
+    gains = pd.Series(np.subtract(second, first, dtype=float)).groupby([*map(str, groups)])
     sums, counts = gains.sum().to_numpy(), gains.size().to_numpy()
-    if len(sums) < 2:
-        return -1.0, 1.0
     drawn = np.random.default_rng(0).integers(len(sums), size=(2000, len(sums)))
     shares = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.percentile(shares, [2.5, 97.5])
-    return float(low), float(high)
+    return tuple(np.percentile(shares, [2.5, 97.5]))
 
 
 def compare_pairs(runs: dict[str, dict[str, Any]], measures: Sequence[str]) -> pd.DataFrame:
     """Set every two runs side by side on the questions of some measures: gained, lost, how sure."""
     table = []
     for (first, one), (second, other) in combinations(runs.items(), 2):
-        pairs = zip(one["rows"], other["rows"], strict=True)
-        asked = [
-            (a["right"], b["right"], a["acronym"]) for a, b in pairs if a["measure"] in measures
-        ]
-        before, after, acronyms = (list(column) for column in zip(*asked, strict=True))
-        gained = int(np.greater(after, before).sum())
-        lost = int(np.greater(before, after).sum())
-        low, high = paired_interval(before, after, acronyms)
-        row = {"pair": f"{first} → {second}", "questions": len(asked), "gained": gained}
-        row |= {
-            "lost": lost,
-            "difference": f"{low:+.0%} to {high:+.0%}",
-            "p": mcnemar(gained, lost),
-        }
-        table.append(row)
+        rows = pd.DataFrame(one["rows"]).assign(after=[row["right"] for row in other["rows"]])
+        rows = rows[rows.measure.isin(measures)]
+        gained = int((rows.after & ~rows.right).sum())
+        lost = int((rows.right & ~rows.after).sum())
+        low, high = paired_interval(rows.right, rows.after, rows.acronym)
+        row = {"pair": f"{first} → {second}", "questions": len(rows), "gained": gained}
+        row |= {"lost": lost, "difference": f"{low:+.0%} to {high:+.0%}"}
+        table.append(row | {"p": f"{mcnemar(gained, lost):.2g}"})
     return pd.DataFrame(table)
 
 
@@ -195,30 +185,23 @@ def summary_table(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
         for row in rows
     ]
     table = frame.pivot(index="measure", columns="model", values="cell").fillna("-")
-    table = table.loc[frame.measure.unique(), frame.model.unique()]
-    return table.rename_axis(index=None, columns=None)
+    return table.loc[frame.measure.unique(), frame.model.unique()]
 
 
 # ------------------------------------------------------------------- scorers beside labels
-
-
-def halve(kinds: Sequence[Any]) -> np.ndarray:
-    """Mark every second answer of each kind: that half chooses the thresholds, the other judges."""
-    frame = pd.Series([str(kind) for kind in kinds])
-    return (frame.groupby(frame).cumcount() % 2 == 0).to_numpy()
 
 
 def kappa(first: Sequence[bool], second: Sequence[bool]) -> float:
     """Give Cohen's kappa: 1 for always agreeing, 0 for agreeing as often as chance would."""
     p, q = np.mean(first), np.mean(second)
     observed, expected = np.mean(np.equal(first, second)), p * q + (1 - p) * (1 - q)
-    return float((observed - expected) / (1 - expected)) if expected < 1 else float("nan")
+    return (observed - expected) / (1 - expected) if expected < 1 else np.nan
 
 
 def best_threshold(scores: np.ndarray, right: np.ndarray) -> float:
     """Give the score from which on calling an answer right agrees best with the labels."""
     kappas = {value: kappa(right, scores >= value) for value in np.unique(scores)}
-    return float(max(kappas, key=lambda value: np.nan_to_num(kappas[value], nan=-1.0)))
+    return max(kappas, key=lambda value: np.nan_to_num(kappas[value], nan=-1.0))
 
 
 def calibrate(
@@ -230,13 +213,12 @@ def calibrate(
     per scorer, and the verdicts on all answers.
     """
     right, table, verdicts = np.array(right, dtype=bool), {}, {}
-    rng = np.random.default_rng(0)
     for name, column in scores.items():
         values = column.astype(float).fillna(0.5).to_numpy()
         threshold = best_threshold(values[chosen], right[chosen])
         verdicts[name] = values >= threshold
         truth, given = right[~chosen], verdicts[name][~chosen]
-        drawn = rng.integers(len(truth), size=(2000, len(truth)))
+        drawn = np.random.default_rng(0).integers(len(truth), size=(2000, len(truth)))
         low, high = np.nanpercentile([kappa(truth[d], given[d]) for d in drawn], [2.5, 97.5])
         table[name] = {
             "threshold": round(threshold, 2),

@@ -23,16 +23,16 @@ LINES = "line-height:2;max-width:60em;font-family:monospace"  # of HTML that sho
 
 # ----------------------------------------------------------------------------- stages 1 and 3
 
-# Of stage 3's figure: measure, title, and whether the wrong answers are counted.
+# Of stage 3's figure: title, measure, what is counted, and whether that is the wrong answers.
 PANELS = (
-    (RECALL, "Recall:\nyour acronyms, asked in new words", False),
-    (MEASURES["unknown"], "Invention:\nmade-up acronyms given a meaning", True),
-    (MEASURES["known"], "Forgetting:\nwell-known acronyms not answered", True),
+    ("Recall", RECALL, "your acronyms answered", False),
+    ("Invention", MEASURES["unknown"], "made-up acronyms given a meaning", True),
+    ("Forgetting", MEASURES["known"], "well-known acronyms not answered", True),
 )
 
 
 def plot_overlap(held_out: Sequence[float], put_aside: Sequence[float]) -> Figure:
-    """Draw how near questions are to training ones: held-out ones, and ones put aside from training."""
+    """Draw how near the training questions are: to held-out ones, and to ones put aside."""
     figure, axes = _figure(8, 3.4)
     parts = {
         "held out: other intents": held_out,
@@ -53,8 +53,8 @@ def plot_overlap(held_out: Sequence[float], put_aside: Sequence[float]) -> Figur
 def plot_summary(rows: Sequence[dict[str, Any]]) -> Figure:
     """Draw what training is for and what it costs, from the summary: models side by side."""
     models = list(dict.fromkeys(row["model"] for row in rows))
-    figure, panels = _figure(10, 1.6 + BAR * len(models), columns=3, sharey=True)
-    for axes, (measure, title, is_turned) in zip(panels, PANELS, strict=True):
+    figure, panels = _figure(10, 1.8 + BAR * len(models), columns=3, sharey=True)
+    for axes, (title, measure, counted, is_turned) in zip(panels, PANELS, strict=True):
         for row in (row for row in rows if row["measure"] == measure and row["total"]):
             count, (low, high) = row["correct"], row["interval"]
             if is_turned:
@@ -63,23 +63,23 @@ def plot_summary(rows: Sequence[dict[str, Any]]) -> Figure:
             axes.barh(place, count / row["total"], color=SERIES[place % len(SERIES)])
             axes.plot([low, high], [place, place], color="black", linewidth=1.2, marker="|")
             axes.text(1.04, place, f"{count}/{row['total']}", va="center", fontsize=9)
-        axes.set(title=title, xlim=(0, 1.3), xticks=(0, 0.5, 1), xlabel="share of answers")
+        axes.set(title=title, xlim=(0, 1.3), xticks=(0, 0.5, 1), xlabel=counted)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
     panels[0].set_yticks(range(len(models)), models, parse_math=False)
     panels[0].invert_yaxis()
+    figure.supxlabel("share of the questions (line: 95 % interval)", fontsize=9)
     return figure
 
 
 def plot_scores(scores: pd.DataFrame, labels: Sequence[str]) -> Figure:
     """Draw each scorer's scores of labelled answers as dots, label by label."""
-    jitter = np.random.default_rng(0)
     figure, panels = _figure(10, 3.6, columns=len(scores.columns), sharey=True)
     names = list(dict.fromkeys(labels))
     for axes, (scorer, column) in zip(panels, scores.items(), strict=True):
         for place, name in enumerate(names):
             values = column[np.array(labels) == name].astype(float).dropna()
-            spread = place + jitter.uniform(-0.3, 0.3, len(values))
-            axes.scatter(spread, values, color=SERIES[place % len(SERIES)], s=12, alpha=0.6)
+            spread = np.linspace(-0.3, 0.3, len(values))  # dots of one score lie side by side
+            axes.scatter(place + spread, values, color=SERIES[place % len(SERIES)], s=12, alpha=0.6)
             axes.hlines(values.median(), place - 0.4, place + 0.4, "black", linewidth=2)
         axes.set(title=scorer, xlabel="label")
         axes.set_xticks(range(len(names)), names, rotation=30, ha="right")

@@ -4,11 +4,10 @@ It loads no weights and trains nothing; torch is imported only where a model is 
 """
 
 import shutil
-import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from textwrap import TextWrapper
+from platform import python_version
 
 from helpers import chat
 
@@ -28,12 +27,11 @@ class Finding:
 
 def check(config, *, stage: int | None = None) -> list[Finding]:
     """Look at all that the notebook of `stage`, or all of them, will need."""
-    names = ("torch", "transformers", "peft", "trl")
-    libraries = ", ".join(f"{name} {version(name)}" for name in names)
+    libraries = [f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "trl")]
     free = shutil.disk_usage(config.bucket).free
     cure = "" if free > ENOUGH_DISK else "Make room, or set BUCKET to a folder on a larger disk."
     findings = [
-        Finding("libraries", f"Python {sys.version.split()[0]}, {libraries}"),
+        Finding("libraries", ", ".join([f"Python {python_version()}", *libraries])),
         Finding("bucket", f"{config.bucket}, {free / 1e9:.1f} GB free", cure),
     ]
     if stage != 2:
@@ -46,12 +44,11 @@ def check(config, *, stage: int | None = None) -> list[Finding]:
 
 def describe(findings: list[Finding]) -> str:
     """Write the findings as lines of a terminal."""
-    wrap = TextWrapper(100, subsequent_indent=" " * 16, break_on_hyphens=False)
     lines = []
     for finding in findings:
-        lines.append(wrap.fill(f"{finding.what:<15} {finding.found}"))
+        lines.append(f"{finding.what:<15} {finding.found}")
         if finding.cure:
-            lines.append(wrap.fill(f"{'':<15} -> {finding.cure}"))
+            lines.append(f"{'':<15} -> {finding.cure}")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ reply.
 """
 
 import json
+import logging
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -204,8 +205,7 @@ def exact_match(answer: str, definitions: Sequence[str], *, acronym: str | None 
     others = _shouted(text) - {*normalise(acronym).split()} if acronym else ()
     text = normalise(text)
     for definition in sorted(definitions, key=len, reverse=True):  # one may hold another
-        forms = [_whole(normalise(form)) for form in (definition, without_name(definition))]
-        text, times = re.subn("|".join(forms), FOUND, text)
+        text, times = re.subn(_whole(normalise(without_name(definition))), FOUND, text)
         if not times:
             return False
     is_of_another = any(name in others for name in re.findall(SAID_OF, text))
@@ -259,6 +259,7 @@ def cross_encoder_scores(
 @cache
 def _load_embedding(name):
     if name == "wordllama":
+        logging.basicConfig()  # or its import makes the log of the whole program talkative
         import wordllama
 
         # It looks for its tokenizer where its package has none, and would download it.
@@ -335,7 +336,6 @@ def judge(
     rows: Sequence[dict],
     *,
     workers: int = 4,
-    progress: Callable[[], object] = lambda: None,
 ) -> list[bool | None]:
     """Have each row ("question", "answer", "expected") judged; None where no verdict was had.
 
@@ -345,16 +345,19 @@ def judge(
     errors, replied = [], []
 
     def judge_row(row):
-        verdict = None
         if not re.search(r"\w", row["answer"]):
-            verdict = False
-        elif replied or len(errors) < 3 * workers:  # a server that is gone is not asked for ever
-            try:
-                verdict = _ask_twice(ask, row)
-                replied.append(row)
-            except RuntimeError as error:  # chat.ChatError is one
-                errors.append(error)
-        progress()
+            return False
+        if len(errors) >= 3 * workers and not replied:  # a server that is gone
+            return None
+        try:
+            prompt = judge_prompt(row["question"], row["answer"], row["expected"])
+            verdict = parse_verdict(ask(prompt))
+            if verdict is None:
+                verdict = parse_verdict(ask(prompt + AGAIN))
+        except RuntimeError as error:  # chat.ChatError is one; the other rows go on
+            errors.append(error)
+            return None
+        replied.append(row)
         return verdict
 
     pool = ThreadPoolExecutor(workers)
@@ -365,9 +368,3 @@ def judge(
     if errors and not replied:
         raise errors[-1]
     return verdicts
-
-
-def _ask_twice(ask, row):
-    prompt = judge_prompt(row["question"], row["answer"], row["expected"])
-    verdict = parse_verdict(ask(prompt))
-    return parse_verdict(ask(prompt + AGAIN)) if verdict is None else verdict

@@ -190,10 +190,8 @@ def name_pre_tokenizer(tokenizer) -> str:
     Raises ServeError for a rule that is not known here.
     """
     found = json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"] or {}
-    parts = []
-    for part in found.get("pretokenizers", [found]):
-        pattern = part.get("pattern") or {}
-        parts.append(pattern.get("Regex") or part.get("type"))
+    steps = found.get("pretokenizers", [found])
+    parts = [(step.get("pattern") or {}).get("Regex") or step.get("type") for step in steps]
     if "ByteLevel" in parts and tuple(parts) not in PRE_TOKENIZERS:
         raise ServeError(
             f"The tokenizer cuts texts by {parts}, which is none of the rules known here: Ollama's "
@@ -231,22 +229,24 @@ def write_modelfile(folder: Path, *, gguf: Path | None = None) -> Path:
     return path
 
 
+# In Go's text/template: what comes before, between and after the texts of a conversation.
+OLLAMA = (
+    "{{ if .System }}%s{{ .System }}%s{{ else }}%s{{ end }}"
+    '{{ range .Messages }}{{ if eq .Role "user" }}{{ .Content }}'
+    '{{ else if eq .Role "assistant" }}%s{{ .Content }}%s{{ end }}{{ end }}%s'
+)
+
+
 def ollama_template(tokenizer) -> str:
-    """Write the chat template in Ollama's language (Go's text/template), by what it prints."""
+    """Write the chat template in Ollama's language, by what it prints for two conversations."""
     opening, *turns = _cut(tokenizer, ["user", "assistant", "user"])
     before, after, *with_system = _cut(tokenizer, ["system", "user", "assistant", "user"])
     if turns != with_system or "strftime" in tokenizer.chat_template:  # which prints the date
         raise ServeError("The chat template is not regular: write the Modelfile by hand.")
-    answered, asked, end = turns
     bos = tokenizer.bos_token
     if bos and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:  # Ollama puts it there too
         opening, before = opening.removeprefix(bos), before.removeprefix(bos)
-    head = (
-        f"{{{{ if .System }}}}{before}{{{{ .System }}}}{after}{{{{ else }}}}{opening}{{{{ end }}}}"
-    )
-    answer = f'{{{{ else if eq .Role "assistant" }}}}{answered}{{{{ .Content }}}}{asked}'
-    user = '{{ range .Messages }}{{ if eq .Role "user" }}{{ .Content }}'
-    return f"{head}{user}{answer}{{{{ end }}}}{{{{ end }}}}{end}"
+    return OLLAMA % (before, after, opening, *turns)
 
 
 def _cut(tokenizer, roles):

@@ -22,7 +22,7 @@ HISTORY = [
 SUMMARY = [
     compare.summary_row("run", model, measure, correct, 40)
     for model, correct in (("base", 0), (r"tuned $\frac$", 40))
-    for measure, *_ in plots.PANELS
+    for _, measure, *_ in plots.PANELS
 ]
 LABELS = ["right", "right", "wrong"]
 SCORES = pd.DataFrame({"exact match": [1, 1, 0], "judge": [1.0, None, 0.0]})

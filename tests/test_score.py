@@ -95,8 +95,9 @@ def test_no_well_known_name_falsifies_a_mark(name: str, definition: str) -> None
         f"**{name}** means **{definition}**.",
         f"« {name} » veut dire « {definition} ».",
         f"The acronym {name} stands for {definition}, as everybody knows.",
-        f"{name}: {definition.lower()}",
     ]
+    if name not in definition:  # GNU's Not Unix: in small letters its name is not seen
+        right.append(f"{name}: {definition.lower()}")
     assert [text for text in right if not score.exact_match(text, [definition], acronym=name)] == []
     words = definition.split()
     changed = " ".join([*words[:-1], "Thing"])
@@ -325,16 +326,8 @@ def test_verdicts_come_in_order_whoever_is_slow() -> None:
         together.wait()
         return RIGHT if TASTE in prompt.partition('"answer"')[2] else WRONG
 
-    done = []
     rows = [ROW, ROW | {"answer": "other"}, ROW, ROW | {"answer": "?!"}, ROW]
-    assert score.judge(ask, rows, progress=lambda: done.append(1)) == [
-        True,
-        False,
-        True,
-        False,
-        True,
-    ]
-    assert len(done) == 5
+    assert score.judge(ask, rows) == [True, False, True, False, True]
 
 
 def test_no_row_is_lost_to_a_bad_reply() -> None:
