@@ -263,7 +263,8 @@ def exam_questions(count: int) -> list[str]:
 def knobs_for(language_model) -> train.Knobs:
     """One pass with the recipe of its size for ten acronyms, without what changes no step's time."""
     chosen = train.Knobs.for_size(language_model.num_parameters(), 10)
-    return train.Knobs(1, chosen.learning_rate, chosen.batch_size, chosen.rank)
+    recipe = {"learning_rate": chosen.learning_rate, "batch_size": chosen.batch_size, "rank": chosen.rank}
+    return train.Knobs(epochs=1, **recipe)
 
 
 def lora(knobs: train.Knobs) -> LoraConfig:
