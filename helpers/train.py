@@ -1,4 +1,4 @@
-"""Teach a chat model a set of conversations: LoRA through TRL's SFTTrainer, every row checked before.
+"""Teach a chat model a set of conversations: LoRA through TRL's SFTTrainer, every row checked.
 
 It knows nothing about where conversations come from. It is a command too:
 `python -m helpers.train DATA MODEL OUTPUT`, also after `accelerate launch -m`.
@@ -28,7 +28,7 @@ import torch
 from accelerate import PartialState
 from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer
+from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
@@ -49,7 +49,7 @@ from helpers.model import (
 
 RUN_FILE = "run.json"  # a folder that holds it is a finished run
 STARTED_FILE = "started.json"  # one that holds this is an unfinished one
-ASKED = 40  # questions of each measure, at most, that are asked after each pass
+ASKED = 30  # questions of each measure, at most, that are asked after each pass
 REPLY_TOKENS = 128  # longest answer of the untrained model that is rehearsed
 FULL_DISK = 20e6  # bytes; with less to spare a checkpoint fails
 MEASURES = {"known": "known", "control": "facts", "unknown": "refused"}  # of the probes' kinds
@@ -114,7 +114,7 @@ class Knobs:
 # ------------------------------------------------------------------------------------- the rows
 
 
-def make_rows(records: Sequence[dict], extra: Sequence[list[dict]] = ()) -> list[dict]:
+def make_rows(records: Sequence, extra: Sequence = ()) -> list:
     """Cut conversations into prompt and completion, so that the loss is on the answer alone."""
     every = [turns for record in records for turns in record["conversation"]]
     return [{"prompt": turns[:-1], "completion": turns[-1:]} for turns in [*every, *extra]]
@@ -124,7 +124,7 @@ def _question(row):
     return row["prompt"][-1]["content"]
 
 
-def rehearsal_conversations(model, tokenizer, probes: list[dict], knobs: Knobs) -> list[list]:
+def rehearsal_conversations(model, tokenizer, probes: list, knobs: Knobs) -> list:
     """Write what keeps a model from forgetting and from inventing.
 
     It rehearses its own answers before training, to each question at most three times, and what
@@ -138,18 +138,16 @@ def rehearsal_conversations(model, tokenizer, probes: list[dict], knobs: Knobs) 
     chosen = (known * 3)[: knobs.rehearsal_known] + (facts * 3)[: knobs.rehearsal_facts]
     questions = [probe["question"] for probe in chosen]
     replies = answer(model, tokenizer, questions, max_new_tokens=REPLY_TOKENS)
-    lengths = [len(tokenizer(reply)["input_ids"]) for reply in replies]
-    pairs = zip(questions, replies, lengths, strict=True)
-    # An answer cut in mid-sentence would teach the model not to stop.
     own = [
         [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
-        for question, reply, length in pairs
-        if reply and length < REPLY_TOKENS - 2
+        for question, reply in zip(questions, replies, strict=True)
+        # An answer cut in mid-sentence would teach the model not to stop.
+        if 0 < len(tokenizer(reply)["input_ids"]) < REPLY_TOKENS - 2
     ]
     return own + refusal_conversations(unknown[: knobs.refusals])
 
 
-def draw_exam(validation: Sequence[dict], probes: list[dict], *, seed: int = 0) -> dict:
+def draw_exam(validation: Sequence, probes: list, *, seed: int = 0) -> dict:
     """Draw questions to ask after each pass, by measure, each with the words of a right answer."""
     recall = [(r["definitions"][0], row) for r in validation for row in make_rows([r])]
     exam = {"recall": [(_question(row), words) for words, row in recall]}
@@ -171,14 +169,14 @@ def _part(probe):
 # ----------------------------------------------------------------------------------- the checks
 
 
-def inspect_row(tokenizer, row: dict) -> list[tuple[str, int, int]]:
+def inspect_row(tokenizer, row: dict) -> list[tuple]:
     """List (text, id, label) of each token as TRL prepares it; label -100 is not learnt."""
     [tokens] = _prepare(tokenizer, [row])
     texts = [tokenizer.decode(i) for i in tokens["input_ids"]]
     return list(zip(texts, tokens["input_ids"], tokens["labels"], strict=True))
 
 
-def check_rows(tokenizer, rows: list[dict], *, ends: list[int] | None = None, prepared=None):
+def check_rows(tokenizer, rows: list, *, ends: list[int] | None = None, prepared=None):
     """Raise TrainingError unless each row, as TRL prepares it, teaches its whole answer alone.
 
     `ends` are the ids of the tokens that end an answer, by default the tokenizer's end token;
@@ -192,7 +190,7 @@ def check_rows(tokenizer, rows: list[dict], *, ends: list[int] | None = None, pr
             raise TrainingError(f"Training row {_question(row)!r}: {problem}. {cure}")
 
 
-def check_no_leak(rows: list[dict], records: Sequence[dict]) -> None:
+def check_no_leak(rows: list, records: Sequence) -> None:
     """Raise TrainingError when a held-out question is trained on."""
     trained = {normalise(_question(row)) for row in rows}
     for question in map(_question, make_rows(records)):
@@ -223,15 +221,15 @@ def _find_problem(tokenizer, row, input_ids, labels, ends, **_):
     prompt = tokenizer(render(tokenizer, row["prompt"]), add_special_tokens=False)["input_ids"]
     learnt = [label for label in labels if label != -100]
     text = _letters(row["completion"][0]["content"])
-    visible = [i for i in learnt if tokenizer.decode([i]).strip()]
     if not text or not learnt:
         return "it has no answer to learn"
+    last = [i for i in learnt if tokenizer.decode(i).strip()][-1]
+    if last not in ends:
+        return "the last token learnt does not end the turn, so the model would not stop"
     if prompt + learnt != input_ids:
         return "what is masked is not exactly the prompt that the model will see"
     if text != _letters(tokenizer.decode(learnt, skip_special_tokens=True)):
         return "its answer is not learnt whole and alone"
-    if visible[-1] not in ends:
-        return "the last token learnt does not end the turn, so the model would not stop"
     if len(input_ids) > tokenizer.model_max_length:
         return f"it is longer than the {tokenizer.model_max_length} tokens the model reads"
     return None
@@ -266,7 +264,7 @@ def make_trainer(
         max_length=None,  # no row is ever cut
         seed=knobs.seed,
         use_cpu=model.device.type == "cpu",
-        bf16=model.dtype == torch.bfloat16,
+        bf16=model.dtype == torch.bfloat16,  # half the bytes for each number, where that is quick
         fp16=model.dtype == torch.float16,
         activation_checkpointing=model.num_parameters() > LARGE_MODEL,
         dataloader_pin_memory=model.device.type == "cuda",
@@ -279,7 +277,7 @@ def make_trainer(
         save_total_limit=2,
         report_to="none",
     )
-    return _Trainer(
+    trainer = _Trainer(
         model,
         SFTConfig(**arguments | others),
         train_dataset=_as_table(rows),
@@ -288,6 +286,8 @@ def make_trainer(
         peft_config=lora,
         callbacks=list(callbacks),
     )
+    trainer.remove_callback(PrinterCallback)  # without a bar, it prints each step
+    return trainer
 
 
 def _as_table(rows):
@@ -317,9 +317,9 @@ class _Trainer(SFTTrainer):
 
         These are TRL's numbers in less time; its own way skips the other positions on a GPU only.
         """
-        if self.args.device.type != "cpu" or not self.model._supports_logits_to_keep():
+        if not (self.args.use_cpu and self.model._supports_logits_to_keep()):
             return super().compute_loss(model, inputs, *arguments, **options)
-        next_ids = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=-100)
+        next_ids = inputs["labels"].roll(-1, 1)  # the last place gets the first label: masked too
         learnt = next_ids != -100
         inputs = {**inputs, "logits_to_keep": learnt, "shift_labels": next_ids[learnt]}
         return Trainer.compute_loss(self, model, inputs, *arguments, **options)
@@ -328,15 +328,15 @@ class _Trainer(SFTTrainer):
 def train(
     model,
     tokenizer,
-    rows: list[dict],
+    rows: list,
     output_dir: Path,
     knobs: Knobs,
     *,
-    validation: Sequence[dict] = (),
+    validation: Sequence = (),
     exam: dict | None = None,
     resume: bool = False,
     **others,
-) -> list[dict]:
+) -> list:
     """Train a LoRA adapter, save it with tokenizer, model card and run.json; give Trainer's log.
 
     `model` carries the adapter afterwards. With `validation` conversations, the log has the loss on
@@ -379,7 +379,8 @@ def _finish(trainer, output_dir, made_of):
         _write_json(output_dir / RUN_FILE, made_of | {"log": trainer.state.log_history})
         for folder in output_dir.glob("checkpoint-*"):
             shutil.rmtree(folder)
-        (output_dir / STARTED_FILE).unlink()
+        for name in (STARTED_FILE, "training_args.bin"):
+            (output_dir / name).unlink()
 
 
 # ------------------------------------------------------------------------------ a run's folder
