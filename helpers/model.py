@@ -147,8 +147,8 @@ def load_model(name: str, *, device: Device, adapter_dir: Path | None = None):
     tokenizer = _load(AutoTokenizer, name)
     model = _load(AutoModelForCausalLM, name, dtype=device.dtype)
     if tokenizer.chat_template is None:
-        problem = f"MODEL_NAME {name} has no chat template"
-        raise ModelError(f"{problem}. Choose a chat model (…-Instruct, …-it).")
+        cure = "Choose a chat model (…-Instruct, …-it)."
+        raise ModelError(f"MODEL_NAME {name} has no chat template. {cure}")
     separate_pad(tokenizer)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
@@ -168,10 +168,10 @@ def separate_pad(tokenizer) -> None:
     """Pad with the unknown token, a spare or a new one, where padding would be an end of turn."""
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         added = sorted(tokenizer.get_added_vocab())
-        spare = [token for token in added if "pad" in token or "reserved" in token]
+        spare = [token for token in added if re.search("pad|reserved", token)]
         used = (None, tokenizer.eos_token, tokenizer.bos_token)
-        free = [token for token in (tokenizer.unk_token, *spare, "<|pad|>") if token not in used]
-        tokenizer.add_special_tokens({"pad_token": free[0]})
+        free = (token for token in (tokenizer.unk_token, *spare, "<|pad|>") if token not in used)
+        tokenizer.add_special_tokens({"pad_token": next(free)})
 
 
 def stop_ids(model, tokenizer) -> list[int]:
@@ -221,8 +221,9 @@ def answer(
     systems = system if isinstance(system, list) else [system] * len(questions)
     texts = []
     for line, question in zip(systems, questions, strict=True):
-        messages = [{"role": "system", "content": line}, {"role": "user", "content": question}]
-        texts.append(render(tokenizer, messages if line else messages[1:]))
+        turns = {"system": line, "user": question}.items()
+        messages = [{"role": role, "content": text} for role, text in turns if text]
+        texts.append(render(tokenizer, messages))
     # Like lengths together: little padding. The longest first: too little memory shows at once.
     order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
     answers = {}

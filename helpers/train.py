@@ -149,8 +149,10 @@ def rehearsal_conversations(model, tokenizer, probes: list, knobs: Knobs) -> lis
 
 def draw_exam(validation: Sequence, probes: list, *, seed: int = 0) -> dict:
     """Draw questions to ask after each pass, by measure, each with the words of a right answer."""
-    recall = [(r["definitions"][0], row) for r in validation for row in make_rows([r])]
-    exam = {"recall": [(_question(row), words) for words, row in recall]}
+    exam = {"recall": []}
+    for record in validation:
+        words = record["definitions"][0]
+        exam["recall"] += [(_question(row), words) for row in make_rows([record])]
     for kind, measure in MEASURES.items():
         part = [p for p in probes if p["kind"] == kind and _part(p) == "watched"]
         exam[measure] = [(probe["question"], probe["expected"]) for probe in part]
@@ -169,7 +171,7 @@ def _part(probe):
 # ----------------------------------------------------------------------------------- the checks
 
 
-def inspect_row(tokenizer, row: dict) -> list[tuple]:
+def inspect_row(tokenizer, row: dict) -> list:
     """List (text, id, label) of each token as TRL prepares it; label -100 is not learnt."""
     [tokens] = _prepare(tokenizer, [row])
     texts = [tokenizer.decode(i) for i in tokens["input_ids"]]
@@ -374,8 +376,8 @@ def _finish(trainer, output_dir, made_of):
     """Save the result; run.json before the checkpoints go, so that no moment has neither."""
     trainer.save_model(str(output_dir))  # with the tokenizer
     if trainer.is_world_process_zero():
-        base = Path(made_of["base_model"]).name  # no path of this machine
-        (output_dir / "README.md").write_text(CARD.format(base=base), encoding="utf-8")
+        card = CARD.format(base=Path(made_of["base_model"]).name)  # no path of this machine
+        (output_dir / "README.md").write_text(card, encoding="utf-8")
         _write_json(output_dir / RUN_FILE, made_of | {"log": trainer.state.log_history})
         for folder in output_dir.glob("checkpoint-*"):
             shutil.rmtree(folder)
@@ -402,7 +404,7 @@ def _describe(model, rows, knobs):
 def _open_folder(output_dir, made_of, resume):
     """Give the newest whole checkpoint, if any; TrainingError when the folder is not the run's."""
     started_path = output_dir / STARTED_FILE
-    if not output_dir.exists() or not any(output_dir.iterdir()):
+    if not any(output_dir.glob("*")):
         return None
     if (output_dir / RUN_FILE).exists() or not started_path.exists() or not resume:
         cure = "If that was interrupted, go on with resume=True; else give another folder."
@@ -445,7 +447,7 @@ def _name_full_disk(folder):
     try:
         yield
     except Exception as error:  # torch, safetensors and tokenizers each raise one of their own
-        if not folder.exists() or shutil.disk_usage(folder).free > FULL_DISK:
+        if shutil.disk_usage(folder).free > FULL_DISK:
             raise
         cure = "Free some space, then go on with resume=True."
         raise TrainingError(f"The disk of {folder} is full. {cure}") from error
@@ -456,7 +458,7 @@ def _name_full_disk(folder):
 
 def find_newest(models_dir: Path, mark: str = RUN_FILE) -> Path:
     """Give the folder of the newest finished run, or with STARTED_FILE of the newest unfinished."""
-    runs = sorted(Path(models_dir).glob(f"*/{mark}"))
+    runs = sorted(models_dir.glob(f"*/{mark}"))
     if not runs:
         raise TrainingError(f"{models_dir} holds no run with a {mark}. Run notebook 2 first.")
     return runs[-1].parent
@@ -476,7 +478,7 @@ def merge(model_name: str, adapter_dir: Path, output_dir: Path, *, device) -> No
 
 def main() -> None:
     """Train from the command line, with the same calls as the notebook."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Train an adapter, as notebook 2 does.")
     parser.add_argument("data", type=Path, help="the folder of files that stage 1 wrote")
     parser.add_argument("model", help="folder or hub id of a chat model")
     parser.add_argument("output", type=Path, help="new folder for the adapter")
@@ -490,8 +492,10 @@ def main() -> None:
     probes = read_probes(given.data / "probes.json")
     knobs = Knobs.for_size(model.num_parameters(), len(records))
     rows = make_rows(records, rehearsal_conversations(model, tokenizer, probes, knobs))
-    options = {"validation": validation, "exam": draw_exam(validation, probes)}
-    train(model, tokenizer, rows, given.output, knobs, resume=given.resume, **options)
+    exam, resume = draw_exam(validation, probes), given.resume
+    train(
+        model, tokenizer, rows, given.output, knobs, validation=validation, exam=exam, resume=resume
+    )
 
 
 if __name__ == "__main__":
