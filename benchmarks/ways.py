@@ -128,7 +128,7 @@ def original_trainer(language_model, tokenizer, rows: list[dict], knobs, folder:
 
 
 def our_trainer(language_model, tokenizer, rows: list[dict], knobs, folder: str) -> SFTTrainer:
-    return train._make_trainer(language_model, tokenizer, rows, folder, knobs, peft_config=lora(knobs))
+    return train.make_trainer(language_model, tokenizer, rows, folder, knobs, disable_tqdm=True)
 
 
 def time_step(language_model, tokenizer, rows: list[dict], knobs) -> float:
@@ -263,8 +263,8 @@ def exam_questions(count: int) -> list[str]:
 def knobs_for(language_model) -> train.Knobs:
     """One pass with the recipe of its size for ten acronyms, without what changes no step's time."""
     chosen = train.Knobs.for_size(language_model.num_parameters(), 10)
-    recipe = {"learning_rate": chosen.learning_rate, "batch_size": chosen.batch_size, "rank": chosen.rank}
-    return train.Knobs(epochs=1, **recipe)
+    names = ("learning_rate", "batch_size", "rank")
+    return train.Knobs(epochs=1, **{name: getattr(chosen, name) for name in names})
 
 
 def lora(knobs: train.Knobs) -> LoraConfig:

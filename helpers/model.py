@@ -46,7 +46,7 @@ class Device:
 
 
 def pick_device(preference: str = "auto", *, parameters: int = 0) -> Device:
-    """Choose "cuda", "mps" or "cpu" and a number format; ModelError when the wanted one is absent."""
+    """Choose "cuda", "mps" or "cpu" and a number format; ModelError when it is not there."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     found = [*filter(there.get, there), "cpu"]
     if preference not in ("auto", *found):
@@ -90,7 +90,7 @@ def read_shape(name: str):
 
 def estimate_memory(
     shape, dtype: torch.dtype, *, batch_size: int = 16, length: int = 64, rank: int = 32
-) -> list[tuple[str, int, str]]:
+) -> list[tuple]:
     """Estimate what LoRA training takes, as (what, bytes, why); libraries come on top.
 
     The defaults are the largest batch and rank that train.py chooses, and rows longer than most.
@@ -114,7 +114,7 @@ def estimate_memory(
     ]
 
 
-def hardware_table(device: Device, shape, **sizes: int) -> list[tuple[str, str, str]]:
+def hardware_table(device: Device, shape, **sizes: int) -> list[tuple]:
     """List (what, value, why): where a model runs, the memory to train it, and what is free."""
     parts = estimate_memory(shape, device.dtype, **sizes)
     needed, free = sum(count for _, count, _ in parts), free_memory(device.name)
@@ -141,14 +141,14 @@ def _gigabytes(count):
 def load_model(name: str, *, device: Device, adapter_dir: Path | None = None):
     """Load (model, tokenizer) from a folder or the hub, with the adapter of `adapter_dir` if given.
 
-    The pad token differs from the end of turn, and the model decodes greedily unless told otherwise.
-    Raises ModelError.
+    The pad token differs from the end of turn, and the model decodes greedily unless told
+    otherwise. Raises ModelError.
     """
     tokenizer = _load(AutoTokenizer, name)
     model = _load(AutoModelForCausalLM, name, dtype=device.dtype)
     if tokenizer.chat_template is None:
-        problem = f"MODEL_NAME {name} has no chat template"
-        raise ModelError(f"{problem}. Choose a chat model (…-Instruct, …-it).")
+        cure = "Choose a chat model (…-Instruct, …-it)."
+        raise ModelError(f"MODEL_NAME {name} has no chat template. {cure}")
     separate_pad(tokenizer)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
@@ -165,13 +165,13 @@ def load_model(name: str, *, device: Device, adapter_dir: Path | None = None):
 
 
 def separate_pad(tokenizer) -> None:
-    """Let padding never be taken for an end of turn: the unknown token, a spare one or a new one."""
+    """Pad with the unknown token, a spare or a new one, where padding would be an end of turn."""
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
         added = sorted(tokenizer.get_added_vocab())
-        spare = [token for token in added if "pad" in token or "reserved" in token]
+        spare = [token for token in added if re.search("pad|reserved", token)]
         used = (None, tokenizer.eos_token, tokenizer.bos_token)
-        free = [token for token in (tokenizer.unk_token, *spare, "<|pad|>") if token not in used]
-        tokenizer.add_special_tokens({"pad_token": free[0]})
+        free = (token for token in (tokenizer.unk_token, *spare, "<|pad|>") if token not in used)
+        tokenizer.add_special_tokens({"pad_token": next(free)})
 
 
 def stop_ids(model, tokenizer) -> list[int]:
@@ -197,7 +197,7 @@ def _load(kind, name, **options):
 # ---------------------------------------------------------------------------------- the answers
 
 
-def render(tokenizer, messages: list[dict[str, str]]) -> str:
+def render(tokenizer, messages: list[dict]) -> str:
     """Write messages out through the chat template, up to where the answer begins."""
     return tokenizer.apply_chat_template(
         messages, tokenize=False, add_generation_prompt=True, **TEMPLATE_OPTIONS
@@ -209,10 +209,10 @@ def answer(
     tokenizer,
     questions: list[str],
     *,
-    system: str | list[str | None] | None = None,
+    system: str | list | None = None,
     max_new_tokens: int = 48,
     batch_size: int = 64,
-    progress: Callable[[int], object] | None = None,
+    progress: Callable | None = None,
 ) -> list[str]:
     """Answer each question greedily; `progress(n)` is told after each batch that n more are done.
 
@@ -221,8 +221,9 @@ def answer(
     systems = system if isinstance(system, list) else [system] * len(questions)
     texts = []
     for line, question in zip(systems, questions, strict=True):
-        messages = [{"role": "system", "content": line}, {"role": "user", "content": question}]
-        texts.append(render(tokenizer, messages if line else messages[1:]))
+        turns = {"system": line, "user": question}.items()
+        messages = [{"role": role, "content": text} for role, text in turns if text]
+        texts.append(render(tokenizer, messages))
     # Like lengths together: little padding. The longest first: too little memory shows at once.
     order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
     answers = {}

@@ -1,4 +1,4 @@
-"""Teach a chat model a set of conversations: LoRA through TRL's SFTTrainer, every row checked before.
+"""Teach a chat model a set of conversations: LoRA through TRL's SFTTrainer, every row checked.
 
 It knows nothing about where conversations come from. It is a command too:
 `python -m helpers.train DATA MODEL OUTPUT`, also after `accelerate launch -m`.
@@ -28,7 +28,7 @@ import torch
 from accelerate import PartialState
 from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer
+from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, Trainer
 from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
@@ -49,7 +49,7 @@ from helpers.model import (
 
 RUN_FILE = "run.json"  # a folder that holds it is a finished run
 STARTED_FILE = "started.json"  # one that holds this is an unfinished one
-ASKED = 40  # questions of each measure, at most, that are asked after each pass
+ASKED = 30  # questions of each measure, at most, that are asked after each pass
 REPLY_TOKENS = 128  # longest answer of the untrained model that is rehearsed
 FULL_DISK = 20e6  # bytes; with less to spare a checkpoint fails
 MEASURES = {"known": "known", "control": "facts", "unknown": "refused"}  # of the probes' kinds
@@ -114,7 +114,7 @@ class Knobs:
 # ------------------------------------------------------------------------------------- the rows
 
 
-def make_rows(records: Sequence[dict], extra: Sequence[list[dict]] = ()) -> list[dict]:
+def make_rows(records: Sequence, extra: Sequence = ()) -> list:
     """Cut conversations into prompt and completion, so that the loss is on the answer alone."""
     every = [turns for record in records for turns in record["conversation"]]
     return [{"prompt": turns[:-1], "completion": turns[-1:]} for turns in [*every, *extra]]
@@ -124,7 +124,7 @@ def _question(row):
     return row["prompt"][-1]["content"]
 
 
-def rehearsal_conversations(model, tokenizer, probes: list[dict], knobs: Knobs) -> list[list]:
+def rehearsal_conversations(model, tokenizer, probes: list, knobs: Knobs) -> list:
     """Write what keeps a model from forgetting and from inventing.
 
     It rehearses its own answers before training, to each question at most three times, and what
@@ -138,21 +138,21 @@ def rehearsal_conversations(model, tokenizer, probes: list[dict], knobs: Knobs) 
     chosen = (known * 3)[: knobs.rehearsal_known] + (facts * 3)[: knobs.rehearsal_facts]
     questions = [probe["question"] for probe in chosen]
     replies = answer(model, tokenizer, questions, max_new_tokens=REPLY_TOKENS)
-    lengths = [len(tokenizer(reply)["input_ids"]) for reply in replies]
-    pairs = zip(questions, replies, lengths, strict=True)
-    # An answer cut in mid-sentence would teach the model not to stop.
     own = [
         [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
-        for question, reply, length in pairs
-        if reply and length < REPLY_TOKENS - 2
+        for question, reply in zip(questions, replies, strict=True)
+        # An answer cut in mid-sentence would teach the model not to stop.
+        if 0 < len(tokenizer(reply)["input_ids"]) < REPLY_TOKENS - 2
     ]
     return own + refusal_conversations(unknown[: knobs.refusals])
 
 
-def draw_exam(validation: Sequence[dict], probes: list[dict], *, seed: int = 0) -> dict:
+def draw_exam(validation: Sequence, probes: list, *, seed: int = 0) -> dict:
     """Draw questions to ask after each pass, by measure, each with the words of a right answer."""
-    recall = [(r["definitions"][0], row) for r in validation for row in make_rows([r])]
-    exam = {"recall": [(_question(row), words) for words, row in recall]}
+    exam = {"recall": []}
+    for record in validation:
+        words = record["definitions"][0]
+        exam["recall"] += [(_question(row), words) for row in make_rows([record])]
     for kind, measure in MEASURES.items():
         part = [p for p in probes if p["kind"] == kind and _part(p) == "watched"]
         exam[measure] = [(probe["question"], probe["expected"]) for probe in part]
@@ -171,14 +171,14 @@ def _part(probe):
 # ----------------------------------------------------------------------------------- the checks
 
 
-def inspect_row(tokenizer, row: dict) -> list[tuple[str, int, int]]:
+def inspect_row(tokenizer, row: dict) -> list:
     """List (text, id, label) of each token as TRL prepares it; label -100 is not learnt."""
     [tokens] = _prepare(tokenizer, [row])
     texts = [tokenizer.decode(i) for i in tokens["input_ids"]]
     return list(zip(texts, tokens["input_ids"], tokens["labels"], strict=True))
 
 
-def check_rows(tokenizer, rows: list[dict], *, ends: list[int] | None = None, prepared=None):
+def check_rows(tokenizer, rows: list, *, ends: list[int] | None = None, prepared=None):
     """Raise TrainingError unless each row, as TRL prepares it, teaches its whole answer alone.
 
     `ends` are the ids of the tokens that end an answer, by default the tokenizer's end token;
@@ -192,7 +192,7 @@ def check_rows(tokenizer, rows: list[dict], *, ends: list[int] | None = None, pr
             raise TrainingError(f"Training row {_question(row)!r}: {problem}. {cure}")
 
 
-def check_no_leak(rows: list[dict], records: Sequence[dict]) -> None:
+def check_no_leak(rows: list, records: Sequence) -> None:
     """Raise TrainingError when a held-out question is trained on."""
     trained = {normalise(_question(row)) for row in rows}
     for question in map(_question, make_rows(records)):
@@ -223,15 +223,15 @@ def _find_problem(tokenizer, row, input_ids, labels, ends, **_):
     prompt = tokenizer(render(tokenizer, row["prompt"]), add_special_tokens=False)["input_ids"]
     learnt = [label for label in labels if label != -100]
     text = _letters(row["completion"][0]["content"])
-    visible = [i for i in learnt if tokenizer.decode([i]).strip()]
     if not text or not learnt:
         return "it has no answer to learn"
+    last = [i for i in learnt if tokenizer.decode(i).strip()][-1]
+    if last not in ends:
+        return "the last token learnt does not end the turn, so the model would not stop"
     if prompt + learnt != input_ids:
         return "what is masked is not exactly the prompt that the model will see"
     if text != _letters(tokenizer.decode(learnt, skip_special_tokens=True)):
         return "its answer is not learnt whole and alone"
-    if visible[-1] not in ends:
-        return "the last token learnt does not end the turn, so the model would not stop"
     if len(input_ids) > tokenizer.model_max_length:
         return f"it is longer than the {tokenizer.model_max_length} tokens the model reads"
     return None
@@ -266,7 +266,7 @@ def make_trainer(
         max_length=None,  # no row is ever cut
         seed=knobs.seed,
         use_cpu=model.device.type == "cpu",
-        bf16=model.dtype == torch.bfloat16,
+        bf16=model.dtype == torch.bfloat16,  # half the bytes for each number, where that is quick
         fp16=model.dtype == torch.float16,
         activation_checkpointing=model.num_parameters() > LARGE_MODEL,
         dataloader_pin_memory=model.device.type == "cuda",
@@ -279,7 +279,7 @@ def make_trainer(
         save_total_limit=2,
         report_to="none",
     )
-    return _Trainer(
+    trainer = _Trainer(
         model,
         SFTConfig(**arguments | others),
         train_dataset=_as_table(rows),
@@ -288,6 +288,8 @@ def make_trainer(
         peft_config=lora,
         callbacks=list(callbacks),
     )
+    trainer.remove_callback(PrinterCallback)  # without a bar, it prints each step
+    return trainer
 
 
 def _as_table(rows):
@@ -317,9 +319,9 @@ class _Trainer(SFTTrainer):
 
         These are TRL's numbers in less time; its own way skips the other positions on a GPU only.
         """
-        if self.args.device.type != "cpu" or not self.model._supports_logits_to_keep():
+        if not (self.args.use_cpu and self.model._supports_logits_to_keep()):
             return super().compute_loss(model, inputs, *arguments, **options)
-        next_ids = torch.nn.functional.pad(inputs["labels"][:, 1:], (0, 1), value=-100)
+        next_ids = inputs["labels"].roll(-1, 1)  # the last place gets the first label: masked too
         learnt = next_ids != -100
         inputs = {**inputs, "logits_to_keep": learnt, "shift_labels": next_ids[learnt]}
         return Trainer.compute_loss(self, model, inputs, *arguments, **options)
@@ -328,15 +330,15 @@ class _Trainer(SFTTrainer):
 def train(
     model,
     tokenizer,
-    rows: list[dict],
+    rows: list,
     output_dir: Path,
     knobs: Knobs,
     *,
-    validation: Sequence[dict] = (),
+    validation: Sequence = (),
     exam: dict | None = None,
     resume: bool = False,
     **others,
-) -> list[dict]:
+) -> list:
     """Train a LoRA adapter, save it with tokenizer, model card and run.json; give Trainer's log.
 
     `model` carries the adapter afterwards. With `validation` conversations, the log has the loss on
@@ -374,12 +376,13 @@ def _finish(trainer, output_dir, made_of):
     """Save the result; run.json before the checkpoints go, so that no moment has neither."""
     trainer.save_model(str(output_dir))  # with the tokenizer
     if trainer.is_world_process_zero():
-        base = Path(made_of["base_model"]).name  # no path of this machine
-        (output_dir / "README.md").write_text(CARD.format(base=base), encoding="utf-8")
+        card = CARD.format(base=Path(made_of["base_model"]).name)  # no path of this machine
+        (output_dir / "README.md").write_text(card, encoding="utf-8")
         _write_json(output_dir / RUN_FILE, made_of | {"log": trainer.state.log_history})
         for folder in output_dir.glob("checkpoint-*"):
             shutil.rmtree(folder)
-        (output_dir / STARTED_FILE).unlink()
+        for name in (STARTED_FILE, "training_args.bin"):
+            (output_dir / name).unlink()
 
 
 # ------------------------------------------------------------------------------ a run's folder
@@ -401,7 +404,7 @@ def _describe(model, rows, knobs):
 def _open_folder(output_dir, made_of, resume):
     """Give the newest whole checkpoint, if any; TrainingError when the folder is not the run's."""
     started_path = output_dir / STARTED_FILE
-    if not output_dir.exists() or not any(output_dir.iterdir()):
+    if not any(output_dir.glob("*")):
         return None
     if (output_dir / RUN_FILE).exists() or not started_path.exists() or not resume:
         cure = "If that was interrupted, go on with resume=True; else give another folder."
@@ -444,7 +447,7 @@ def _name_full_disk(folder):
     try:
         yield
     except Exception as error:  # torch, safetensors and tokenizers each raise one of their own
-        if not folder.exists() or shutil.disk_usage(folder).free > FULL_DISK:
+        if shutil.disk_usage(folder).free > FULL_DISK:
             raise
         cure = "Free some space, then go on with resume=True."
         raise TrainingError(f"The disk of {folder} is full. {cure}") from error
@@ -455,7 +458,7 @@ def _name_full_disk(folder):
 
 def find_newest(models_dir: Path, mark: str = RUN_FILE) -> Path:
     """Give the folder of the newest finished run, or with STARTED_FILE of the newest unfinished."""
-    runs = sorted(Path(models_dir).glob(f"*/{mark}"))
+    runs = sorted(models_dir.glob(f"*/{mark}"))
     if not runs:
         raise TrainingError(f"{models_dir} holds no run with a {mark}. Run notebook 2 first.")
     return runs[-1].parent
@@ -475,7 +478,7 @@ def merge(model_name: str, adapter_dir: Path, output_dir: Path, *, device) -> No
 
 def main() -> None:
     """Train from the command line, with the same calls as the notebook."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Train an adapter, as notebook 2 does.")
     parser.add_argument("data", type=Path, help="the folder of files that stage 1 wrote")
     parser.add_argument("model", help="folder or hub id of a chat model")
     parser.add_argument("output", type=Path, help="new folder for the adapter")
@@ -489,8 +492,10 @@ def main() -> None:
     probes = read_probes(given.data / "probes.json")
     knobs = Knobs.for_size(model.num_parameters(), len(records))
     rows = make_rows(records, rehearsal_conversations(model, tokenizer, probes, knobs))
-    options = {"validation": validation, "exam": draw_exam(validation, probes)}
-    train(model, tokenizer, rows, given.output, knobs, resume=given.resume, **options)
+    exam, resume = draw_exam(validation, probes), given.resume
+    train(
+        model, tokenizer, rows, given.output, knobs, validation=validation, exam=exam, resume=resume
+    )
 
 
 if __name__ == "__main__":

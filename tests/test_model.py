@@ -1,4 +1,4 @@
-"""Loading, decoding and its errors, on random models, without network: the hub is a server of our own."""
+"""Loading and decoding on random models, without network: the hub is a server of our own."""
 
 import json
 import shutil
@@ -91,7 +91,9 @@ def test_bfloat16_on_a_processor_needs_one_made_for_it_and_a_big_model(
 
 
 @pytest.mark.parametrize(("free", "verdict"), [(10**10, "it fits"), (10**6, "too much: a smaller")])
-def test_table_says_what_runs_where_and_whether_it_fits(monkeypatch, small_model_dir, free, verdict):
+def test_table_says_what_runs_where_and_whether_it_fits(
+    monkeypatch, small_model_dir, free, verdict
+):
     monkeypatch.setattr(model_module, "free_memory", lambda name: free)
     shape = read_shape(str(small_model_dir))
     assert {parameter.device.type for parameter in shape.parameters()} == {"meta"}
@@ -161,8 +163,15 @@ def test_free_memory_is_that_of_the_machine_or_of_the_container(monkeypatch, tmp
     assert free_memory("cpu") == free
 
 
-def shape_of(kind, width: int, inner: int, layers: int, heads: int, key_heads: int, words: int, **others):
-    sizes = {"hidden_size": width, "intermediate_size": inner, "num_hidden_layers": layers, "vocab_size": words}
+def shape_of(
+    kind, width: int, inner: int, layers: int, heads: int, key_heads: int, words: int, **others
+):
+    sizes = {
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "vocab_size": words,
+    }
     heads_of = {"num_attention_heads": heads, "num_key_value_heads": key_heads}
     config = kind(**sizes, **heads_of, tie_word_embeddings=True, pad_token_id=0, **others)
     with torch.device("meta"):
@@ -206,11 +215,20 @@ def test_loaded_model_is_greedy_has_its_own_pad_and_one_thread(loaded):
     assert (model.dtype, model.training, torch.get_num_threads()) == (torch.float32, False, 1)
     assert tokenizer.pad_token == "<|pad|>" != tokenizer.eos_token
     assert not model.generation_config.do_sample
-    assert stop_ids(model, tokenizer) == model.generation_config.eos_token_id == [tokenizer.eos_token_id]
+    assert (
+        stop_ids(model, tokenizer)
+        == model.generation_config.eos_token_id
+        == [tokenizer.eos_token_id]
+    )
 
 
 def test_sampling_settings_of_a_model_are_not_used(copied_dir, loaded):
-    settings = {"do_sample": True, "temperature": 1.5, "repetition_penalty": 3.0, "eos_token_id": [1, 7]}
+    settings = {
+        "do_sample": True,
+        "temperature": 1.5,
+        "repetition_penalty": 3.0,
+        "eos_token_id": [1, 7],
+    }
     change_json(copied_dir / "generation_config.json", **settings)
     model, tokenizer = load_model(str(copied_dir), device=CPU)
     assert model.generation_config.repetition_penalty in (None, 1.0)
@@ -245,7 +263,7 @@ def test_new_pad_token_gets_a_row_of_its_own(copied_dir):
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict]:
-    """Give the answer, to change, of a server that stands for the hub; it notes the tokens that it was sent."""
+    """Give the answer, to change, of a server in the hub's place; it notes the tokens."""
     says = {"status": 200, "headers": {}, "tokens": set()}
 
     class Handler(BaseHTTPRequestHandler):
@@ -290,7 +308,9 @@ def test_hub_error_is_a_sentence_with_the_page_and_without_the_token(
     if token:
         monkeypatch.setenv("HF_TOKEN", token)  # the hub's library finds it there
     cure = r"Open https://huggingface.co/org/name: .*licence and set HF_TOKEN"
-    with pytest.raises(ModelError, match=f"^MODEL_NAME org/name cannot be loaded: .*{cure}") as caught:
+    with pytest.raises(
+        ModelError, match=f"^MODEL_NAME org/name cannot be loaded: .*{cure}"
+    ) as caught:
         load_model("org/name", device=CPU)
     assert hub["tokens"] == {token and f"Bearer {token}"}
     assert len(str(caught.value).splitlines()) == 1 and "hf_secret" not in str(caught.value)
@@ -319,7 +339,9 @@ def test_answers_do_not_depend_on_the_batch_and_keep_their_order(loaded):
     model, tokenizer = loaded
     done = []
     together = answer(model, tokenizer, QUESTIONS, max_new_tokens=8, progress=done.append)
-    by_two = answer(model, tokenizer, QUESTIONS, max_new_tokens=8, batch_size=2, progress=done.append)
+    by_two = answer(
+        model, tokenizer, QUESTIONS, max_new_tokens=8, batch_size=2, progress=done.append
+    )
     alone = [answer(model, tokenizer, [question], max_new_tokens=8)[0] for question in QUESTIONS]
     assert together == by_two == alone
     assert len(set(alone)) > 1 and done == [4, 2, 2]
@@ -346,4 +368,7 @@ def test_next_token_probabilities_begin_with_the_greedy_token(loaded):
 
 
 def test_render_stops_where_the_answer_begins(loaded):
-    assert render(loaded[1], [{"role": "user", "content": "CGT?"}]) == "<|user|>CGT?<|end|><|assistant|>"
+    assert (
+        render(loaded[1], [{"role": "user", "content": "CGT?"}])
+        == "<|user|>CGT?<|end|><|assistant|>"
+    )

@@ -14,10 +14,12 @@ from matplotlib.collections import PathCollection
 
 from helpers import compare, plots
 
-HISTORY = [
-    {"step": 0, "epoch": 0, "loss": 4.0, "recall": 0.0, "seconds": 0.1},
-    {"step": 10, "epoch": 1, "loss": 1.0, "recall": 0.5, "seconds": 3.0},
-    {"step": 20, "epoch": 2, "loss": 0.1, "recall": None, "seconds": 6.0},
+LOG = [  # of Trainer, as train.train gives it
+    {"step": 0, "eval_loss": 7.0, "eval_recall": 0.0, "eval_known": 1.0},
+    {"step": 1, "loss": 4.0, "grad_norm": 1.0},
+    {"step": 2, "loss": 1.0, "grad_norm": 0.5},
+    {"step": 2, "eval_loss": 2.0, "eval_recall": 0.5, "eval_known": 0.8},
+    {"step": 2, "train_loss": 2.5},
 ]
 SUMMARY = [
     compare.summary_row("run", model, measure, correct, 40)
@@ -26,16 +28,17 @@ SUMMARY = [
 ]
 LABELS = ["right", "right", "wrong"]
 SCORES = pd.DataFrame({"exact match": [1, 1, 0], "judge": [1.0, None, 0.0]})
-BEFORE, AFTER = [(" the", 0.2), ("$x$\n", 0.1)], [(" Cooking", 0.99), ("", 0.001), ("é", 0.0001)]
+LIKELY = [(" Cooking", 0.99), ("$x$\n", 0.001), ("", 0.0001)]
 
 FIGURES = {
-    "learning": lambda: plots.plot_learning(HISTORY),
-    "learning without recall": lambda: plots.plot_learning([row | {"recall": None} for row in HISTORY]),
+    "learning": lambda: plots.plot_learning(LOG, 100),
+    "learning, nothing yet": lambda: plots.plot_learning(LOG[:1], 100),
+    "rates": lambda: plots.plot_rates({"0.1": [3, 2, 1], "1.0": [3, 4, 5]}),
+    "lora": lambda: plots.plot_lora(np.eye(4)[:, :2], np.eye(4)[:2]),
+    "lora of zeros": lambda: plots.plot_lora(np.zeros((3, 2)), np.ones((2, 5))),
     "summary": lambda: plots.plot_summary(SUMMARY),
     "scores": lambda: plots.plot_scores(SCORES, LABELS),
-    "matrix": lambda: plots.plot_matrix(np.eye(4) - 0.5, "What LoRA adds to one layer"),
-    "matrix of zeros": lambda: plots.plot_matrix(np.zeros((3, 5)), "Before training"),
-    "probabilities": lambda: plots.plot_probabilities(BEFORE, AFTER),
+    "probabilities": lambda: plots.plot_probabilities(LIKELY, "After “CGT stands for”"),
 }
 
 
@@ -46,16 +49,24 @@ def test_figure_is_complete(name: str) -> None:
     figure.draw_without_rendering()  # no warning about glyphs or layout either
     assert plt.get_fignums() == []
     assert dict(plt.rcParams) == style
-    drawn = [axes for axes in figure.axes if axes.get_label() != "<colorbar>" and axes.get_visible()]
+    drawn = [
+        axes for axes in figure.axes if axes.get_label() != "<colorbar>" and axes.get_visible()
+    ]
     assert all(axes.get_title() for axes in drawn) or figure.get_suptitle()
-    assert any(axes.get_xlabel() for axes in drawn)
-    assert any(axes.get_ylabel() or axes.get_yticks().size for axes in drawn) or len(drawn[0].texts) > 1
+    assert any(axes.get_xlabel() for axes in drawn) or figure.get_supxlabel()
+    labelled = any(axes.get_ylabel() or axes.get_yticks().size for axes in drawn)
+    assert labelled or figure.get_supylabel() or len(drawn[0].texts) > 1
 
 
-def test_learning_curve_holds_the_history() -> None:
-    upper, lower = plots.plot_learning(HISTORY).axes
-    assert upper.lines[0].get_xydata().tolist() == [[0.1, 4.0], [3.0, 1.0], [6.0, 0.1]]
-    assert lower.lines[0].get_xydata().tolist() == [[0.1, 0.0], [3.0, 0.5]]
+def test_learning_curves_hold_the_log() -> None:
+    upper, lower = plots.plot_learning(LOG, 100).axes
+    training, validation, blind = upper.lines
+    assert training.get_xydata().tolist() == [[1, 4.0], [2, 1.0]]
+    assert validation.get_xydata().tolist() == [[0, 7.0], [2, 2.0]]
+    assert blind.get_ydata()[0] == pytest.approx(np.log(100))
+    drawn = {line.get_label(): line.get_ydata().tolist() for line in lower.lines}
+    assert drawn["your acronyms (validation)"] == [0.0, 0.5]
+    assert drawn["well-known ones kept"] == [1.0, 0.8]
 
 
 def test_the_summary_s_figure_turns_what_is_better_low() -> None:
@@ -71,22 +82,27 @@ def test_the_summary_s_figure_turns_what_is_better_low() -> None:
 def test_scores_draw_every_scored_answer_once() -> None:
     panels = plots.plot_scores(SCORES, LABELS).axes
     drawn = [
-        sorted(y for part in axes.collections if isinstance(part, PathCollection)
-               for y in part.get_offsets()[:, 1])
+        sorted(
+            y
+            for part in axes.collections
+            if isinstance(part, PathCollection)
+            for y in part.get_offsets()[:, 1]
+        )
         for axes in panels
     ]
     assert drawn == [[0, 1, 1], [0, 1]]
 
 
-def test_matrix_colours_are_centred_on_zero() -> None:
-    axes = plots.plot_matrix([[0.0, 3.0], [-1.0, 0.0]], "title").axes[0]
-    assert axes.images[0].get_clim() == (-3.0, 3.0)
+def test_lora_is_drawn_with_its_thin_matrices_and_their_product() -> None:
+    b, a = np.arange(8.0).reshape(4, 2), np.arange(10.0).reshape(2, 5)
+    drawn = [axes.images[0].get_array().tolist() for axes in plots.plot_lora(b, a).axes]
+    assert drawn == [b.tolist(), a.tolist(), np.outer(b[:, 0], a[0]).tolist(), (b @ a).tolist()]
 
 
 def test_probabilities_show_spaces_and_no_formula() -> None:
-    before, after = plots.plot_probabilities(BEFORE, AFTER).axes
-    assert [label.get_text() for label in before.get_yticklabels()] == ["␣the", "$x$↵"]
-    assert [text.get_text() for text in after.texts] == ["99.0%", "0.1%", "0.0%"]
+    [axes] = plots.plot_probabilities(LIKELY, "title").axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["␣Cooking", "$x$↵", "∅"]
+    assert [text.get_text() for text in axes.texts] == ["99.0%", "0.1%", "0.0%"]
 
 
 class Spans(HTMLParser):

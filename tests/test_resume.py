@@ -37,7 +37,11 @@ class Stop(TrainerCallback):
 
 def run(model_dir: Path, folder: Path, *, stop=None, signal_number=signal.SIGINT, **options):
     model, tokenizer = load_model(str(model_dir), device=CPU)
-    options |= {"validation": HELD_OUT, "exam": draw_exam(HELD_OUT, PROBES[::9]), "disable_tqdm": True}
+    options |= {
+        "validation": HELD_OUT,
+        "exam": draw_exam(HELD_OUT, PROBES[::9]),
+        "disable_tqdm": True,
+    }
     options |= {"callbacks": [Stop(stop, signal_number)]}
     log = train(model, tokenizer, ROWS, folder, KNOBS, **options)
     return without_times(log), answer(model, tokenizer, QUESTIONS)
@@ -101,7 +105,9 @@ def test_a_run_is_resumed_with_its_own_data_and_knobs_only(small_model_dir, tmp_
 
 def test_a_full_disk_is_named(small_model_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "FULL_DISK", 1e18)
-    with pytest.raises(TrainingError, match="disk of .*run is full. Free some space, then .*resume"):
+    with pytest.raises(
+        TrainingError, match="disk of .*run is full. Free some space, then .*resume"
+    ):
         model, tokenizer = load_model(str(small_model_dir), device=CPU)
         monkeypatch.setattr(training.SFTTrainer, "save_model", lambda *_, **__: 1 / 0)
         train(model, tokenizer, ROWS, tmp_path / "run", KNOBS, disable_tqdm=True)

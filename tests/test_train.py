@@ -89,7 +89,8 @@ PROBES = [
 
 
 @pytest.mark.parametrize(
-    ("model_size", "list_size"), [(4e6, 10), (4e6, 50), (4e6, 500), (2e8, 10), (1e9, 10), (8e9, 2000)]
+    ("model_size", "list_size"),
+    [(4e6, 10), (4e6, 50), (4e6, 500), (2e8, 10), (1e9, 10), (8e9, 2000)],
 )
 def test_knobs_follow_the_size_of_model_and_list(model_size, list_size):
     knobs = Knobs.for_size(model_size, list_size, seed=7)
@@ -112,7 +113,9 @@ def test_rows_are_prompt_and_completion():
 
 def test_rehearsal_is_the_models_own_whole_answers_and_refusals(monkeypatch, tokenizer):
     def fake_answer(model, tokenizer, questions, *, max_new_tokens):
-        return ["word " * 300 if question.startswith("known 1") else "Own." for question in questions]
+        return [
+            "word " * 300 if question.startswith("known 1") else "Own." for question in questions
+        ]
 
     monkeypatch.setattr(training, "answer", fake_answer)
     model = SimpleNamespace(config=SimpleNamespace(_name_or_path="folder/own-model"))
@@ -141,7 +144,7 @@ def test_rehearsal_is_the_models_own_whole_answers_and_refusals(monkeypatch, tok
 def test_the_exam_draws_from_all_and_not_the_first_ones():
     records = make_records(*(f"question {number} about {{}}" for number in range(60)))
     exam = draw_exam(records, PROBES)
-    assert {name: len(part) for name, part in exam.items()}["recall"] == 40
+    assert {name: len(part) for name, part in exam.items()}["recall"] == 30
     assert len({words for _, words in exam["recall"]}) == 3
     assert exam["refused"] and exam["known"] and exam["facts"]
     assert exam != draw_exam(records, PROBES, seed=1) and exam == draw_exam(records, PROBES)
@@ -178,7 +181,8 @@ def test_broken_chat_template_is_refused(tokenizer, old, new, problem):
 
 
 @pytest.mark.parametrize(
-    ("reply", "problem"), [(" ", "no answer to learn"), ("word " * 300, "longer than the 256 tokens")]
+    ("reply", "problem"),
+    [(" ", "no answer to learn"), ("word " * 300, "longer than the 256 tokens")],
 )
 def test_broken_row_is_refused(tokenizer, reply, problem):
     with pytest.raises(TrainingError, match=rf"'Why\?': it .*{problem}"):
