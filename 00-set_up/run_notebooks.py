@@ -69,8 +69,7 @@ def run_clean(folder: Path, **options) -> subprocess.CompletedProcess:
     """Run everything in a copy of what git holds or would add, with none of the reader's settings: folder/bucket."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    log = str(preflight.LOG.relative_to(REPOSITORY))  # what the notebooks look at, ignored by git
-    for name in filter(lambda name: (REPOSITORY / name).is_file(), [*listed.splitlines(), log]):
+    for name in filter(lambda name: (REPOSITORY / name).is_file(), listed.splitlines()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, folder / name)
     kept = {key: value for key, value in os.environ.items() if key not in KEYS and not key.startswith("OPENAI_")}

@@ -6,12 +6,10 @@ It loads no weights and trains nothing; torch is imported only where a model is 
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from platform import python_version
 
 from helpers import chat
 
-LOG = Path(__file__).resolve().parents[1] / "00-set_up/set_up.log"
 ENOUGH_DISK = 2e9  # bytes, for adapters and a merged copy of a small model
 
 
