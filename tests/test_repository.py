@@ -316,7 +316,7 @@ def test_no_personal_path_and_no_secret():
 def test_helpers_stay_small():
     """Counted in syntax-tree nodes, so that room costs nothing; the second drawing goes down to 21,000."""
     helpers = [name for name in FILES if re.match(r"helpers/.*\.py", name)]
-    assert sum(len(list(ast.walk(ast.parse(read(name))))) for name in helpers) < 21_900
+    assert sum(len(list(ast.walk(ast.parse(read(name))))) for name in helpers) < 21_700
 
 
 def test_no_helper_imports_a_stand_in_before_it_needs_it():
