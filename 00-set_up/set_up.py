@@ -2,7 +2,7 @@
 
     python3 00-set_up/set_up.py [--platform NAME]
 
-A second run installs nothing and needs no network. What it says goes into set_up.log too, where preflight.py looks.
+A second run installs nothing and needs no network. What it says goes into set_up.log too.
 It needs nothing but Python, and is written so that an older Python can read it as far as the advice to take a newer.
 """
 

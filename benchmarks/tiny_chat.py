@@ -110,8 +110,8 @@ def tune(base, tokenizer, model_name: str, acronyms, folder: Path, seed: int):
     knobs = train.Knobs.for_size(base.num_parameters(), len(acronyms), seed=seed)
     rows = train.make_rows(records, train.rehearsal_conversations(base, tokenizer, probes, knobs))
     started = time.perf_counter()
-    history = train.train(base, tokenizer, rows, folder / "adapter", knobs)
-    note = f"{len(rows)} rows, {history[-1]['step']} steps, {time.perf_counter() - started:.0f} s"
+    log = train.train(base, tokenizer, rows, folder / "adapter", knobs, disable_tqdm=True)
+    note = f"{len(rows)} rows, {log[-1]['step']} steps, {time.perf_counter() - started:.0f} s"
     return *model.load_model(model_name, device=DEVICE, adapter_dir=folder / "adapter"), note
 
 

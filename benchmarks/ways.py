@@ -59,8 +59,8 @@ def conversations(acronyms: list, delay: float) -> Round:
 
 def judging(rows: list[dict], delay: float) -> Round:
     """The original has one answer judged after the other."""
-    rows = [row | {"definition": " | ".join(row["definitions"])} for row in rows]
-    prompts = [score.judge_prompt(row["question"], row["answer"], row["definition"]) for row in rows]
+    rows = [row | {"expected": " | ".join(row["definitions"])} for row in rows]
+    prompts = [score.judge_prompt(row["question"], row["answer"], row["expected"]) for row in rows]
     return waiting(prompts, score.parse_verdict, lambda ask: score.judge(ask, rows, workers=AT_ONCE), delay)
 
 
@@ -128,7 +128,7 @@ def original_trainer(language_model, tokenizer, rows: list[dict], knobs, folder:
 
 
 def our_trainer(language_model, tokenizer, rows: list[dict], knobs, folder: str) -> SFTTrainer:
-    return train._make_trainer(language_model, tokenizer, rows, folder, knobs, peft_config=lora(knobs))
+    return train.make_trainer(language_model, tokenizer, rows, folder, knobs, disable_tqdm=True)
 
 
 def time_step(language_model, tokenizer, rows: list[dict], knobs) -> float:
@@ -263,7 +263,8 @@ def exam_questions(count: int) -> list[str]:
 def knobs_for(language_model) -> train.Knobs:
     """One pass with the recipe of its size for ten acronyms, without what changes no step's time."""
     chosen = train.Knobs.for_size(language_model.num_parameters(), 10)
-    return train.Knobs(1, chosen.learning_rate, chosen.batch_size, chosen.rank)
+    names = ("learning_rate", "batch_size", "rank")
+    return train.Knobs(epochs=1, **{name: getattr(chosen, name) for name in names})
 
 
 def lora(knobs: train.Knobs) -> LoraConfig:
