@@ -16,6 +16,7 @@ import shutil
 import site
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 import zlib
 from collections import namedtuple
@@ -29,6 +30,8 @@ LOG = REPOSITORY / "00-set_up/set_up.log"
 LISTS = [REPOSITORY / name for name in ("requirements.txt", "00-set_up/constraints.txt", "pyproject.toml")]
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 OLDEST_TORCH = (2, 6)  # as in requirements.txt
+# JupyterLab opens a .md as its source unless it is told otherwise.
+VIEWER = {"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}}}
 
 # The one place that says what a platform changes: whether its Python brings torch and JupyterLab (its torch is used
 # as it is, its kernel "python3" becomes ours); the folder that outlives the service, where models and results belong;
@@ -78,6 +81,8 @@ def set_up(name, dev=False, newest=False, kind=None):
     lasting = find_lasting_dir(platform)
     if platform.brings_torch and not platform.in_place:
         replace_kernel(python)
+    if not platform.in_place:
+        show_pages(Path.home() / ".jupyter" if platform.brings_torch else ENVIRONMENT / "etc/jupyter")
     if lasting:
         keep_models(lasting)
         open_readme()
@@ -238,14 +243,22 @@ def keep_models(lasting):
         cache.symlink_to(kept)
 
 
+def show_pages(jupyter_dir):
+    """Let JupyterLab show Markdown as a page; what its user has set goes before this."""
+    path = jupyter_dir / "labconfig/default_setting_overrides.d/acronym-tutorial.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(VIEWER), encoding="utf-8")
+
+
 def open_readme():
     """Let JupyterLab, which is started in the folder above, open on the README."""
     settings = Path.home() / ".jupyter/jupyter_server_config.py"
-    page = f"c.LabApp.default_url = '/lab/tree/{REPOSITORY.name}/README.md'\n"
+    address = f"/lab/tree/{urllib.parse.quote(REPOSITORY.name)}/README.md"
+    line = f"c.LabApp.default_url = {address!r}\n"  # the folder's name may hold a quote
     settings.parent.mkdir(exist_ok=True)
     before = settings.read_text(encoding="utf-8") if settings.exists() else ""
-    if page not in before:
-        settings.write_text(before + page, encoding="utf-8")
+    if line not in before:
+        settings.write_text(before + line, encoding="utf-8")
 
 
 def replace_kernel(python):
