@@ -19,7 +19,7 @@ ROWS = (  # the name and the colour of a stage; what goes in, what is done, what
     ("2 · Fine-tune", GREEN, ("a small model", "that has never\nheard of ZMW"),
      ("LoRA trains", "small matrices\nbeside its weights"), ("a tuned model", "that answers\nwithout the list")),
     ("3 · Test", ORANGE, ("new questions", "that it was not\ntrained on"),
-     ("base, lookup, tuned", "sit the\nsame exam"), ("a comparison", "what it learned,\nforgot, makes up")),
+     ("same exam", "for base, lookup\nand tuned"), ("a comparison", "what it learned,\nforgot, makes up")),
 )  # fmt: skip
 
 
