@@ -7,6 +7,7 @@
 set -eu
 cd -- "$(dirname -- "$0")/.."
 export OWNER="${1%/*}" NAME="${1#*/}"
+# shellcheck disable=SC2016 # $ENV is Perl's.
 # Not in .github, since a workflow may not change workflows. In an address within an address, / is %2F.
 git grep -lzE 'YOUR_ORGANISATION(/|%2F)acronym-tutorial' -- ':!.github' |
     xargs -0 perl -pi -e 's#YOUR_ORGANISATION(/|%2F)acronym-tutorial#$ENV{OWNER}$1$ENV{NAME}#g'

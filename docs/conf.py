@@ -55,6 +55,7 @@ html_show_copyright = html_copy_source = html_use_index = False
 html_theme_options = {
     "repository_url": HOME,
     "use_repository_button": True,
+    "use_download_button": False,
     "home_page_in_toc": True,
     "navbar_persistent": [],  # the search is at the side
 }
