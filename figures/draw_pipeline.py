@@ -14,13 +14,28 @@ WIDTH, HEIGHT, GAP, MARGIN = 2.72, 1.3, 0.42, 0.2  # of a box, between two, arou
 LEFTS = [MARGIN + column * (WIDTH + GAP) for column in range(3)]
 TOPS = (7.0, 4.6, 2.2)  # of the three rows
 ROWS = (  # the name and the colour of a stage; what goes in, what is done, what comes out
-    ("1 · Create the data", BLUE, ("your list", "ZMW: Zero Meeting\nWednesday"),
-     ("an LLM writes", "conversations;\na gate checks them"), ("conversations", "to learn from,\nand to test with")),
-    ("2 · Fine-tune", GREEN, ("a small model", "that has never\nheard of ZMW"),
-     ("LoRA trains", "small matrices\nbeside its weights"), ("a tuned model", "that answers\nwithout the list")),
-    ("3 · Test", ORANGE, ("new questions", "that it was not\ntrained on"),
-     ("same exam", "for base, lookup\nand tuned"), ("a comparison", "what it learned,\nforgot, makes up")),
-)  # fmt: skip
+    (
+        "1 · Create the data",
+        BLUE,
+        ("your list", "ZMW: Zero Meeting\nWednesday"),
+        ("an LLM writes", "conversations;\na gate checks them"),
+        ("conversations", "to learn from,\nand to test with"),
+    ),
+    (
+        "2 · Fine-tune",
+        GREEN,
+        ("a small model", "that has never\nheard of ZMW"),
+        ("LoRA trains", "small matrices\nbeside its weights"),
+        ("a tuned model", "that answers\nwithout the list"),
+    ),
+    (
+        "3 · Test",
+        ORANGE,
+        ("new questions", "that it was not\ntrained on"),
+        ("same exam", "for base, lookup\nand tuned"),
+        ("a comparison", "what it learned,\nforgot, makes up"),
+    ),
+)
 
 
 def draw_box(axes, left: float, bottom: float, title: str, text: str, colour: str) -> None:
