@@ -44,7 +44,8 @@ project = "Teach an LLM acronyms"
 author = copyright = ""
 root_doc = "README"
 extensions = ["myst_nb"]
-exclude_patterns = [".*", "**/.*", "bucket*", "build", "tests", "**/__pycache__"]
+include_patterns = ["*.md", "0?-*/*", "*/README.md", "example_data/*.md", "stand_ins/*/README.md"]
+exclude_patterns = [".*", "**/.*", "bucket*", "build"]
 
 myst_heading_anchors = 4  # the anchors of GitHub
 nb_execution_mode = "off"  # the outputs are those in git

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).parents[1]
 pytest.importorskip(
@@ -31,9 +32,12 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the workflow's own command builds."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-c", "docs"]
-    command += ["-d", str(tmp_path_factory.mktemp("doctrees")), ".", str(folder)]
+    workflow = yaml.safe_load((REPOSITORY / ".github/workflows/site.yml").read_text("utf-8"))
+    commands = [step.get("run", "") for step in workflow["jobs"]["build"]["steps"]]
+    (command,) = [line.split() for line in commands if "-m sphinx" in line]
+    command = [sys.executable, *command[1:-1], str(folder)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
