@@ -1,6 +1,7 @@
 """Execute the three notebooks in order, each in its own folder, and print the summary that they leave.
 
 python 00-set_up/run_notebooks.py [PATH]      with PATH, a list of acronyms; run_tutorial.sh calls it
+python 00-set_up/run_notebooks.py --all       the two optional ones, too
 python 00-set_up/run_notebooks.py --refresh   on the embedded default; the notebooks in git get the outputs
 """
 
@@ -20,11 +21,12 @@ from pathlib import Path
 import papermill
 
 from helpers import preflight
-from helpers.acronyms import read_acronyms
-from helpers.compare import format_summary, read_summary
-from helpers.config import EXAMPLE_DATA, KEYS, REPOSITORY, ConfigError, load_config
+from helpers.compare import summary_table
+from helpers.config import KEYS, REPOSITORY, ConfigError, load_config
+from helpers.files import read_list
 
 NOTEBOOKS = ("01-create_dataset/create_dataset", "02-fine_tune/training", "03-test/test")
+OPTIONAL = ("03-test/scorers", "03-test/use_it")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # What the README shows of the summary, between its two marks.
 MEASURES = ("recall", "unknown acronyms refused", "known acronyms kept")
@@ -34,22 +36,21 @@ ADDRESS = re.compile(r"(?<=github\.com/)[\w.-]+/[\w.-]+")
 STANDS_FOR_IT = "/".join(("YOUR_ORGANISATION", "acronym-tutorial"))  # in two, so that it stays as it is
 
 
-def main(acronym_path: str | None) -> None:
-    """Run everything, or stop at the first notebook that fails."""
+def main(acronym_path: str | None, *, with_optional: bool = False) -> None:
+    """Run the three notebooks, or all five, or stop at the first one that fails."""
     config = load_config()
     config.make_dirs()
     copies_dir = config.bucket / "notebooks"
     copies_dir.mkdir(exist_ok=True)
-    count = len(read_acronyms(Path(acronym_path or EXAMPLE_DATA / "acronym.json")))
-    findings = preflight.check(config, acronyms=count)
+    findings = preflight.check(config)
     print(preflight.describe(findings), flush=True)
     if any(finding.stops for finding in findings):
         sys.exit("Nothing was started: see the lines with an arrow.")
-    for number, name in enumerate(NOTEBOOKS):
+    for number, name in enumerate([*NOTEBOOKS, *(OPTIONAL if with_optional else ())]):
         path = REPOSITORY / f"{name}.ipynb"
         parameters = {"acronym_path": acronym_path} if acronym_path and number == 0 else {}
         execute(path, copies_dir / path.name, parameters)
-    print(f"\n{format_summary(read_summary(config.summary_path))}\n{config.stand_ins()}\n")
+    print(f"\n{summary_table(read_list(config.summary_path)).to_string()}\n{config.stand_ins()}\n")
     print(f"Notebooks with their figures: {copies_dir}")
     print(f"Data, models, answers:        {config.data_dir}, {config.models_dir}, {config.tests_dir}")
     print("To step through by hand:      source 00-set_up/init_locally.sh && jupyter lab README.md")
@@ -80,7 +81,8 @@ def run_clean(folder: Path, **options) -> subprocess.CompletedProcess:
         shutil.copy(REPOSITORY / name, folder / name)
     kept = {key: value for key, value in os.environ.items() if key not in KEYS and not key.startswith("OPENAI_")}
     environment = kept | {"PYTHONPATH": str(folder)}
-    return subprocess.run([sys.executable, "00-set_up/run_notebooks.py"], cwd=folder, env=environment, **options)
+    command = [sys.executable, "00-set_up/run_notebooks.py", "--all"]
+    return subprocess.run(command, cwd=folder, env=environment, **options)
 
 
 def refresh() -> None:
@@ -89,17 +91,17 @@ def refresh() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch).resolve() / "acronym-tutorial"
         run_clean(folder, check=True)
-        for name in NOTEBOOKS:
+        for name in (*NOTEBOOKS, *OPTIONAL):
             executed = (folder / "bucket/notebooks" / f"{Path(name).name}.ipynb").read_text(encoding="utf-8")
             # Paths of the copy become relative to the repository.
             notebook = json.loads(executed.replace(f"{folder}/", "").replace(str(folder), "."))
             (REPOSITORY / f"{name}.ipynb").write_text(tidy(notebook, run), encoding="utf-8")
-        show_summary(read_summary(folder / "bucket/tests/summary.json"), REPOSITORY / "README.md")
+        show_summary(read_list(folder / "bucket/tests/summary.json"), REPOSITORY / "README.md")
 
 
 def show_summary(rows: list[dict], page_path: Path) -> None:
     """Write a few lines of the summary into the page."""
-    table = format_summary([row for row in rows if row["measure"] in MEASURES])
+    table = summary_table([row for row in rows if row["measure"] in MEASURES]).to_string()
     page = SHOWN.sub(lambda _: f"```text\n{table}\n```\n", page_path.read_text(encoding="utf-8"))
     page_path.write_text(page, encoding="utf-8")
 
@@ -128,9 +130,13 @@ def hash_sources(cells: list[dict]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("acronyms", nargs="?", metavar="PATH", help="a list, JSON or CSV (example_data's if not given)")
+    parser.add_argument("--all", action="store_true", help="run the two optional notebooks, too")
     parser.add_argument("--refresh", action="store_true", help="write the outputs into the notebooks of git")
     given = parser.parse_args()
     try:
-        refresh() if given.refresh else main(given.acronyms)
+        if given.refresh:
+            refresh()
+        else:
+            main(given.acronyms, with_optional=given.all)
     except ConfigError as error:
         sys.exit(f"{error}")

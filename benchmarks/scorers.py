@@ -2,59 +2,79 @@
 
     python benchmarks/scorers.py
 
-Every second answer of each kind and language chooses the thresholds, the others judge them. Prints the table of
-03-test/README.md, then the kinds. Scorers are those that the configuration names; the judge without an account is the
-practice server's rule, no LLM.
+Every second answer of each kind and language chooses the thresholds, the others judge them. Prints
+the table of 03-test/README.md, then the kinds. Scorers are those that the configuration names; the
+judge without an account gives a large language model's recorded verdicts.
 """
 
 import time
 from functools import partial
 
-import numpy as np
 import pandas as pd
 
 from helpers import chat, compare, score
 from helpers.config import EXAMPLE_DATA, load_config
+from helpers.dataset import definition_sentence
+from helpers.files import read_list
 
 
 def main() -> None:
     config = load_config()
-    rows = compare.read_summary(EXAMPLE_DATA / "labelled_answers.json")
-    right = np.array([row["label"] == "right" for row in rows])
-    chosen = compare.halve([(row["kind"], row["language"]) for row in rows])
-    print(config.stand_ins())
-    print(f"{chosen.sum()} answers choose the threshold, {(~chosen).sum()} judge it; {right.sum()} of all are right.\n")
+    rows = read_list(EXAMPLE_DATA / "labelled_answers.json")
+    for row in rows:
+        row["expected"] = " | ".join(row["definitions"])
+        row["reference"] = definition_sentence(row["acronym"], row["definitions"], row["language"])
+    labelled = pd.DataFrame(rows)
+    right = labelled.label == "right"
+    chosen = (labelled.groupby(["kind", "language"]).cumcount() % 2 == 0).to_numpy()
+    print(f"{config.stand_ins()}\n{right.sum()} of {len(rows)} answers are right.\n")
     scores, seconds = score_all(rows, config)
     table, verdicts = compare.calibrate(scores, right, chosen)
-    shown = compare.format_calibration(table).assign(seconds=[round(value, 2) for value in seconds])
-    lines = [["scorer", *shown.columns], ["---"] * (len(shown.columns) + 1), *shown.reset_index().values.tolist()]
-    print("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
-    print(f"\n{compare.say_which(table)}")
-    print("\nHeld-out half, answers judged as they are labelled, by kind:")
-    print(by_kind([row["kind"] for row in rows], verdicts, right, ~chosen).to_string())
-    print("\nHeld-out half, agreement between scorers (Cohen's kappa):")
-    held_out = verdicts[~chosen].astype(float)
-    print(held_out.corr(method=lambda a, b: float(compare.kappa(a, b))).to_string(float_format="{:.2f}".format))
+    everywhere = {name: f"{compare.kappa(right, verdicts[name]):.2f}" for name in verdicts}
+    table["of all"] = verdicts.eq(right, axis=0).sum()
+    table["kappa of all"] = everywhere
+    print_markdown(table.assign(seconds=seconds).reset_index())
+    print("\nOn the half that judges, answers judged as they are labelled, by kind:")
+    agrees = verdicts[~chosen].eq(right[~chosen], axis=0).groupby(labelled.kind[~chosen])
+    print(agrees.agg(lambda column: f"{column.sum()}/{len(column)}").to_string())
 
 
 def score_all(rows: list[dict], config) -> tuple[pd.DataFrame, list[float]]:
-    """One column of scores from 0 to 1 a scorer, and the seconds that each took, its model loaded."""
-    llm = chat.connect(config.owui_url, config.owui_token, config.judge_model_name or config.owui_fav_model)
-    models = {"embedding_model": config.embedding_model, "cross_encoder": config.cross_encoder}
+    """Give one column of scores per scorer, and the seconds that each took, its model loaded."""
+    name = config.judge_model_name or config.owui_fav_model
+    llm = chat.connect(config.owui_url, config.owui_token, name)
+    ask = partial(llm.ask, schema=score.VERDICT_SCHEMA, accept_cut=True)
+
+    def matches(part):
+        known = ((row["answer"], row["definitions"], row["acronym"]) for row in part)
+        return [score.exact_match(answer, wanted, acronym=a) for answer, wanted, a in known]
+
+    def texts(part, key):
+        return [row[key] for row in part]
+
+    scorers = {
+        "exact match": matches,
+        "embedding": lambda part: score.embed_similarity(
+            texts(part, "answer"), texts(part, "reference"), config.embedding_model
+        ),
+        "cross-encoder": lambda part: score.cross_encoder_scores(
+            texts(part, "answer"), texts(part, "reference"), config.cross_encoder
+        ),
+        "judge": lambda part: score.judge(ask, part),
+    }
     columns, seconds = {}, []
-    for name, scorer in score.make_scorers(**models, judge=partial(score.judge, llm.ask)).items():
-        if name != "judge":
-            scorer(rows[:1])
+    for name, scorer in scorers.items():
+        scorer(rows[:1])
         started = time.perf_counter()
         columns[name] = scorer(rows)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(round(time.perf_counter() - started, 2))
     llm.close()
     return pd.DataFrame(columns).astype(float), seconds
 
 
-def by_kind(kinds: list[str], verdicts: pd.DataFrame, right: np.ndarray, part: np.ndarray) -> pd.DataFrame:
-    frame = verdicts.eq(right, axis=0)[part]
-    return frame.groupby(np.array(kinds)[part]).agg(lambda column: f"{column.sum()}/{len(column)}")
+def print_markdown(table: pd.DataFrame) -> None:
+    lines = [[*table.columns], ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    print("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
 
 
 if __name__ == "__main__":

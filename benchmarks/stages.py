@@ -100,7 +100,8 @@ def works(small: bool, delay: float) -> Iterator[tuple[str, Callable[[], tuple[f
     """What is measured: its name for the table, and a function that gives the seconds of a round, as ways.py says."""
     import ways
 
-    from helpers import compare, train
+    from helpers import train
+    from helpers.files import read_list
 
     acronyms = read_acronyms(HERE / "new_acronyms.json")[: 4 if small else 24]
     yield f"1, {len(acronyms)} acronyms, {ways.AT_ONCE} requests at once", lambda: ways.conversations(acronyms, delay)
@@ -120,7 +121,7 @@ def works(small: bool, delay: float) -> Iterator[tuple[str, Callable[[], tuple[f
     yield f"3, tiny-chat, {len(questions)} answers", ways.answering(ways.load_tiny_chat, questions, longest, width)
     few = questions[:2] if small else questions[:8]
     yield f"3, {shape}'s shape, {len(few)} answers", ways.answering(load, few, shorter, width)
-    labelled = compare.read_summary(EXAMPLE_DATA / "labelled_answers.json")[: len(acronyms)]
+    labelled = read_list(EXAMPLE_DATA / "labelled_answers.json")[: len(acronyms)]
     yield f"3, {len(labelled)} verdicts, {ways.AT_ONCE} requests at once", lambda: ways.judging(labelled, delay)
 
 
@@ -304,10 +305,11 @@ def stage_three(size: int, folder: Path, small: bool) -> dict[str, float]:
     answers = model.answer(base, tokenizer, [row["question"] for row in sample])
     answered = time.process_time() - started
     pairs = [row | {"answer": answer} for row, answer in zip(sample, answers, strict=True)]
-    scorers = score.make_scorers(embedding_model="wordllama", cross_encoder=load_config().cross_encoder)
-    scorers["cross-encoder"](pairs[:1])
+    texts = [row["answer"] for row in pairs], [row["reference"] for row in pairs]
+    cross_encoder = load_config().cross_encoder
+    score.cross_encoder_scores(texts[0][:1], texts[1][:1], cross_encoder)
     started = time.process_time()
-    scorers["cross-encoder"](pairs)
+    score.cross_encoder_scores(*texts, cross_encoder)
     scored = time.process_time() - started
     rows = [row | {"answer": row["reference"]} for row in exam]
     started = time.process_time()

@@ -59,8 +59,8 @@ def conversations(acronyms: list, delay: float) -> Round:
 
 def judging(rows: list[dict], delay: float) -> Round:
     """The original has one answer judged after the other."""
-    rows = [row | {"definition": " | ".join(row["definitions"])} for row in rows]
-    prompts = [score.judge_prompt(row["question"], row["answer"], row["definition"]) for row in rows]
+    rows = [row | {"expected": " | ".join(row["definitions"])} for row in rows]
+    prompts = [score.judge_prompt(row["question"], row["answer"], row["expected"]) for row in rows]
     return waiting(prompts, score.parse_verdict, lambda ask: score.judge(ask, rows, workers=AT_ONCE), delay)
 
 

@@ -82,10 +82,10 @@ def _read_entries(path):
     text = path.read_text(encoding="utf-8-sig")
     if path.suffix.lower() in (".csv", ".tsv"):
         return _parse_csv(text)
-    return json.loads(text, object_pairs_hook=_keep_all)
+    return json.loads(text, object_pairs_hook=keep_all)
 
 
-def _keep_all(pairs):
+def keep_all(pairs):
     """Make an object of its pairs; json itself would let the last of two equal keys win."""
     entry = dict(pairs)
     if len(entry) < len(pairs):
@@ -98,7 +98,7 @@ def _parse_csv(text):
     rows = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
     names = [name.strip().lower() for name in rows.fieldnames or ()]
     rows.fieldnames = [COLUMNS.get(name, name) for name in names]
-    _keep_all(list(filter(any, zip(rows.fieldnames, names, strict=True))))
+    keep_all(list(filter(any, zip(rows.fieldnames, names, strict=True))))
     return [row for row in rows if any(row.values())]  # a spreadsheet saves its empty rows too
 
 

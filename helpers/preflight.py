@@ -1,44 +1,45 @@
-"""Look at what there is before anything long: what was found, what will therefore run, how long, and every cure.
+"""Look at what there is before anything long: what was found, what will run, and every cure.
 
-It loads no weights and trains nothing. What it needs beyond Python itself is imported when it is looked at.
+It loads no weights and trains nothing; torch is imported only where a model is looked at.
 """
 
-import re
 import shutil
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from math import ceil
+from importlib.metadata import version
 from pathlib import Path
-from textwrap import TextWrapper
+from platform import python_version
 
-from pydantic import SecretStr
+from helpers import chat
 
-from helpers import chat, dataset
-
-SET_UP = Path(__file__).resolve().parents[1] / "00-set_up"
-LOG, TESTED, WANTED = SET_UP / "set_up.log", SET_UP / "constraints.txt", SET_UP.parent / "requirements.txt"
+LOG = Path(__file__).resolve().parents[1] / "00-set_up/set_up.log"
 ENOUGH_DISK = 2e9  # bytes, for adapters and a merged copy of a small model
-CALL_SECONDS, CALLS_AT_ONCE = 5, 4  # of a real LLM, which nobody has measured yet
-# Of a matrix product's rate, what training and answering reach: 0.2 to 0.5 on processors, so the minutes are rough.
-EFFICIENCY = 0.3
-STAGE_SECONDS = 20  # imports, tables and figures of a notebook
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; `cure` says what to do where it falls short, `stops` that nothing works without."""
+    """One thing that was looked at; `cure` says what to do where it falls short."""
 
     what: str
     found: str
     cure: str = ""
-    stops: bool = False
+    stops: bool = False  # whether nothing works without it
 
 
-def check(config, *, stage: int | None = None, acronyms: int = 10) -> list[Finding]:
-    """Look at all that the notebook of `stage`, or all three, will need, for a list of so many acronyms."""
-    return list(_look(config, {stage} if stage else {1, 2, 3}, acronyms))
+def check(config, *, stage: int | None = None) -> list[Finding]:
+    """Look at all that the notebook of `stage`, or all of them, will need."""
+    libraries = [f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "trl")]
+    free = shutil.disk_usage(config.bucket).free
+    cure = "" if free > ENOUGH_DISK else "Make room, or set BUCKET to a folder on a larger disk."
+    findings = [
+        Finding("libraries", ", ".join([f"Python {python_version()}", *libraries])),
+        Finding("bucket", f"{config.bucket}, {free / 1e9:.1f} GB free", cure),
+    ]
+    if stage != 2:
+        judge = config.judge_model_name or config.owui_fav_model
+        findings.append(_look_at_llm(config, judge if stage == 3 else config.owui_fav_model))
+    if stage != 1:
+        findings += _look_at_model(config)
+    return [*findings, Finding("will run", config.stand_ins())]
 
 
 def describe(findings: list[Finding]) -> str:
@@ -48,120 +49,28 @@ def describe(findings: list[Finding]) -> str:
         lines.append(f"{finding.what:<15} {finding.found}")
         if finding.cure:
             lines.append(f"{'':<15} -> {finding.cure}")
-    wrap = TextWrapper(100, subsequent_indent=" " * 16, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(map(wrap.fill, lines))
+    return "\n".join(lines)
 
 
-def _look(config, stages: set[int], acronyms: int) -> Iterator[Finding]:
-    yield _look_at_log()
-    yield _look_at_libraries()
-    yield _look_at_bucket(config)
-    wanted = {1: config.owui_fav_model, 3: config.judge_model_name or config.owui_fav_model}
-    for stage in sorted(stages & {1, 3}):
-        yield _look_at_llm(config, "LLM" if stage == 1 else "judge", wanted[stage])
-    requests = sum(ceil(count / dataset.REQUEST) for count in dataset.choose_counts(acronyms))
-    calls = 0 if config.owui_url is None else acronyms * requests  # of stage 1
-    seconds = {1: STAGE_SECONDS / 2 + calls * CALL_SECONDS / CALLS_AT_ONCE} if 1 in stages else {}
-    if stages & {2, 3}:
-        models = {"MODEL_NAME": config.model_name}
-        if 3 in stages:
-            models |= {"EMBEDDING_MODEL": config.embedding_model, "CROSS_ENCODER": config.cross_encoder}
-        located = [_look_at_model(what, name, config.hf_token) for what, name in models.items()]
-        yield from located
-        if not located[0].stops:
-            hardware, slow = _look_at_hardware(config, acronyms)
-            yield hardware
-            seconds |= {stage: slow[stage] for stage in stages & {2, 3}}
-    yield Finding("will run", config.stand_ins())
-    shown = ", ".join(f"stage {stage}: about {_duration(seconds[stage])}" for stage in sorted(seconds))
-    yield Finding("expected time", f"{shown}, for {acronyms} acronyms; an estimate" if shown else "unknown")
-
-
-def _look_at_log() -> Finding:
-    if not LOG.exists():
-        return Finding("set-up", "not done by 00-set_up here")
-    if LOG.read_text(encoding="utf-8").strip().endswith("Set-up ended well."):
-        return Finding("set-up", "ended well")
-    cure = "Read 00-set_up/set_up.log, mend what its last lines name, and run the set-up again."
-    return Finding("set-up", "did not end well", cure)
-
-
-def _look_at_libraries() -> Finding:
-    python = ".".join(map(str, sys.version_info[:3]))
-    pins = dict(line.split("==") for line in TESTED.read_text(encoding="utf-8").split() if "==" in line)
-    wanted = re.findall(r"^([\w-]+)(?:\[\w+\])?>=", WANTED.read_text(encoding="utf-8"), flags=re.M)
-    tested = {name: pin for name, pin in pins.items() if name.replace("_", "-") in wanted}
-    differ = []
-    for name, pin in tested.items():
-        try:
-            found = version(name)
-        except PackageNotFoundError:
-            found = "none"
-        if found.partition("+")[0] != pin:
-            differ.append(f"{name} {found} (tested {pin})")
-    if not differ:
-        return Finding("libraries", f"Python {python}, {len(tested)} libraries as tested")
-    cure = "Only if something fails: run python3 00-set_up/set_up.py, which installs the tested ones."
-    return Finding("libraries", f"Python {python}, other versions than tested: {', '.join(differ)}", cure)
-
-
-def _look_at_bucket(config) -> Finding:
-    free = shutil.disk_usage(config.bucket).free
-    cure = "" if free > ENOUGH_DISK else "Make room there, or set BUCKET to a folder on a larger disk."
-    return Finding("bucket", f"{config.bucket}, {free / 1e9:.1f} GB free", cure)
-
-
-def _look_at_llm(config, what: str, name: str | None) -> Finding:
+def _look_at_llm(config, name):
     if config.owui_url is None:
-        return Finding(what, "the practice server (not an LLM)")
-    key = "key set" if config.owui_token else "no key"
+        return Finding("LLM", "the practice server (not an LLM)")
     try:
-        asked = chat.connect(config.owui_url, config.owui_token, name)
-        try:
-            return Finding(what, f"{asked.check()} ({key})")
-        finally:
-            asked.close()
+        return Finding("LLM", chat.connect(config.owui_url, config.owui_token, name).check())
     except chat.ChatError as error:
-        return Finding(what, f"does not answer ({key})", str(error), stops=True)
+        return Finding("LLM", "does not answer", str(error), stops=True)
 
 
-def _look_at_model(what: str, name: str, token: SecretStr | None) -> Finding:
-    from helpers.model import ModelError, locate
+def _look_at_model(config):
+    from helpers import model
 
-    if name == "wordllama":
-        return Finding(what, "WordLlama, inside its package")
-    given = "" if token is None else ", HF_TOKEN set"
     try:
-        return Finding(what, f"{name.rpartition('/00-set_up/')[2]}, {locate(name, token=token, key=what)}{given}")
-    except ModelError as error:
-        return Finding(what, f"{name}: not found{given}", str(error), stops=True)
-
-
-def _look_at_hardware(config, acronyms: int) -> tuple[Finding, dict[int, float]]:
-    """Give the device and its memory, and the seconds that stages 2 and 3 take on it."""
-    from helpers import model, train
-
-    shape = model.read_shape(config.model_name, token=config.hf_token)
-    parameters = shape.num_parameters()
-    try:
-        device = model.pick_device(config.device, parameters=parameters)
+        shape = model.read_shape(config.model_name)
+        device = model.pick_device(config.device, parameters=shape.num_parameters())
     except model.ModelError as error:
-        return Finding("device", "not found", str(error), stops=True), dict.fromkeys((2, 3), float("nan"))
-    needed, free = sum(model.estimate_memory(shape, device.dtype).values()), model.free_memory(device.name)
-    found = f"{device.name} ({device.reason}), {needed / 1e9:.1f} of {free / 1e9:.1f} GB of free memory needed"
-    cure = "" if needed < free else "Choose a smaller model: 02-fine_tune/README.md lists some."
-    knobs = train.Knobs.for_size(parameters, acronyms)
-    train_count, _, test_count = dataset.choose_counts(acronyms)
-    rows = acronyms * train_count + knobs.rehearsal_known + knobs.rehearsal_facts + knobs.refusals
-    answers = 5 * (acronyms * (2 * test_count + 2) + 260)  # 260 probes; base, with glossary, tuned, merged, served
-    rate = EFFICIENCY * model.measure_rate(device, parameters=parameters)
-    training = 4 * parameters * 30 * rows * knobs.epochs / rate  # 30 tokens a row; LoRA: forward and half a backward
-    answering = 2 * parameters * 60 * answers / rate
-    judging = 0 if config.owui_url is None else 90 * CALL_SECONDS / CALLS_AT_ONCE
-    return Finding("device", found, cure), {2: STAGE_SECONDS + training, 3: STAGE_SECONDS + answering + judging}
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(10, round(seconds, -1)):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"
+        return [Finding("MODEL_NAME", "cannot be used", str(error), stops=True)]
+    found = [Finding("MODEL_NAME", config.model_name)]
+    for what, value, why in model.hardware_table(device, shape):
+        if what in ("device", "weights", "memory needed", "memory free"):
+            found.append(Finding(what, f"{value}: {why}"))
+    return found

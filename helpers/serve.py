@@ -1,9 +1,11 @@
-"""Bring a tuned model to where colleagues chat: serve it on this machine, and list it in an Open WebUI.
+"""Bring a tuned model to where colleagues chat: serve it, list it in an Open WebUI, write it out.
 
-It knows nothing of the config, of training and of acronyms; what goes over HTTP goes through a Chat.
+It knows nothing of the config, of training and of acronyms; what goes over HTTP goes through a
+Chat.
 """
 
 import atexit
+import json
 import os
 import re
 import socket
@@ -12,176 +14,249 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import torch
-from pydantic import SecretStr
+from transformers import AutoTokenizer, GenerationConfig
 
-from helpers.chat import Chat, ChatError
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
-EVERYONE = {"principal_type": "user", "principal_id": "*", "permission": "read"}
-# Several requests in one pass. Without a limit, their keys and values would take nearly all the memory that is free.
-_AT_ONCE = ["--continuous-batching", "--cb-num-blocks", "64", "--cb-max-batch-tokens", "512"]
+from helpers.chat import LOOPBACK, Chat, ChatError
+from helpers.model import render
 
 
 class ServeError(RuntimeError):
-    """A model that cannot be served or listed; the message says why, and what to do."""
+    """A model that cannot be served, listed or written out; the message says what to do."""
+
+
+# --------------------------------------------------------------------------------------- serve
+
+# Several requests in one pass. Without a limit, their keys and values would take nearly all the
+# memory that is free.
+AT_ONCE = ["--continuous-batching", "--cb-num-blocks", "64", "--cb-max-batch-tokens", "512"]
 
 
 class ModelServer:
-    """`transformers serve` for one whole model's folder, on loopback; `with ModelServer(folder) as server: …`.
+    """`transformers serve` for a whole model's folder, on loopback, until `stop` or the end.
 
-    It answers many at once, all of them greedily or sampled as the first request wants it. They share room for
-    64 × 256 tokens, and a longer message ends it. It has no key: whoever reaches the port may ask.
+    It answers many at once, all greedily or all sampled, as the first request wants it; a message
+    of over 64 × 256 tokens ends it. It has no key: whoever reaches the port may ask.
     """
 
-    def __init__(self, model_dir: Path, *, port: int = 0, device: str = "auto", patience: float = 300) -> None:
-        self.model_dir, self.name, self.port = Path(model_dir), Path(model_dir).name, port
-        self.device, self.patience = device, patience  # seconds that loading may take
-        self._process: subprocess.Popen | None = None
-
-    @property
-    def url(self) -> str:
-        """Its address, to be given to whatever speaks the OpenAI protocol."""
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    def start(self) -> "ModelServer":
-        """Start it, and wait until it answers; ServeError, with its last words, when it does not."""
-        if not (self.model_dir / "config.json").exists():
-            raise ServeError(f"{self.model_dir} holds no whole model. Make one of base and adapter with train.merge.")
-        self.port = _take_port(self.port)
+    def __init__(
+        self, model_dir: Path, *, port: int = 0, device: str = "auto", patience: float = 300
+    ) -> None:
+        """Start it and wait until it answers, `patience` seconds at most; raises ServeError."""
+        if not Path(model_dir, "config.json").exists():
+            raise ServeError(f"{model_dir} holds no whole model. Make one with train.merge.")
+        with socket.create_server(("127.0.0.1", port)) as found:
+            port = found.getsockname()[1]
+        self.name, self.url = Path(model_dir).name, f"http://127.0.0.1:{port}/v1"
+        # From the parent, by the bare name: it answers to exactly what it was started with.
+        command = [sys.executable, "-m", "transformers.cli.transformers", "serve", self.name]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--device", device]
+        command += ["--reasoning", "off", *AT_ONCE]
+        threads = str(torch.get_num_threads())  # as load_model has set them
         self._log = tempfile.TemporaryFile()
-        # From the parent, by the bare name: the server answers to exactly what it was started with.
-        command = [sys.executable, "-m", "transformers.cli.transformers", "serve", self.name, "--reasoning", "off"]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--device", self.device, *_AT_ONCE]
-        settings = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}  # as load_model set them
-        options = {"cwd": self.model_dir.parent, "env": os.environ | settings}
-        self._process = subprocess.Popen(command, stdout=self._log, stderr=subprocess.STDOUT, **options)
+        self._process = subprocess.Popen(
+            command,
+            cwd=Path(model_dir).parent,
+            env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": threads},
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+        )
         atexit.register(self.stop)
-        self._wait()
-        return self
+        self._wait(time.monotonic() + patience)
 
     def stop(self) -> None:
         """Stop serving and free the port."""
-        atexit.unregister(self.stop)
-        if self._process:
-            self._process.kill()  # at once: it holds nothing that would be lost
-            self._process.wait()
-            self._process = self._log.close()
+        self._process.kill()  # at once: it holds nothing that would be lost
+        self._process.wait()
 
     def __enter__(self) -> "ModelServer":
-        return self.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _wait(self) -> None:
-        chat, end = Chat(self.url, None, self.name, timeout=(1, 5)), time.monotonic() + self.patience
-        problem = f"does not answer after {self.patience:.0f} seconds. Give it more `patience`"
-        while time.monotonic() < end:
-            if self._process.poll() is not None:
-                problem = "is not served"
-                break
+    def _wait(self, end):
+        chat = Chat(self.url, None, timeout=(1, 5))
+        while time.monotonic() < end and self._process.poll() is None:
             try:
-                return chat.call("GET", "/health")
+                chat.call("GET", "/health")
+                return
             except ChatError:
                 time.sleep(0.2)
-            finally:
-                chat.close()
-        self._log.seek(0)
-        lines = re.split(r"[\r\n]+", self._log.read().decode("utf-8", errors="replace").strip())
         self.stop()
-        raise ServeError("\n".join([f"{self.name} {problem}; transformers serve says:", *lines[-5:]]))
+        self._log.seek(0)
+        said = self._log.read().decode(errors="replace")[-1000:]
+        raise ServeError(f"{self.name} is not served; transformers serve says:\n{said}")
 
 
-class _Hidden(dict):
-    """A dictionary with keys of others in it, which no traceback and no notebook is to show."""
+# ---------------------------------------------------------------------------------------- list
 
-    def __repr__(self) -> str:
-        return "(hidden)"
+EVERYONE = {"principal_type": "user", "principal_id": "*", "permission": "read"}
 
 
-def register(chat: Chat, url: str, name: str, *, everyone: bool, key: str | SecretStr = "none") -> str:
+def register(
+    chat: Chat,
+    url: str,
+    name: str,
+    *,
+    everyone: bool,
+    key: str = "none",
+    url_there: str | None = None,
+) -> str:
     """List the model `name`, served at `url`, in the Open WebUI of `chat`, and say what was done.
 
-    The chat's key is an administrator's. `everyone` lets every account of that server ask the model, and so ask it
-    for the whole glossary; else it stays the administrators' until they grant it. A second call changes nothing;
-    one from another port of the same host moves the entry there. Raises ServeError, and before any change.
+    The chat's key is an administrator's. `everyone` lets every account ask the model, and so ask it
+    for the whole glossary; else it stays the administrators'. `key` is the model server's;
+    `url_there` is its address as Open WebUI sees it, where that is another one. A second call
+    changes nothing. Raises ServeError before any change.
     """
-    url, key = url.rstrip("/"), SecretStr(key) if isinstance(key, str) else key
-    if len(name.split()) != 1:
-        raise ServeError(f"{name!r} cannot be the id of a model: give its folder a name without spaces.")
-    listed = chat.models()  # also says whether address and key are right
-    config = _read_connections(chat, url, name)
-    chat.hide(filter(None, [*config["OPENAI_API_KEYS"], key.get_secret_value()]))  # some servers repeat what they get
-    if urlsplit(url).hostname in LOOPBACK and urlsplit(chat.url).hostname not in LOOPBACK:
-        cure = "Serve the model where that server reaches it (03-test/README.md says how), and give its `url`."
-        raise ServeError(f"{url} is an address inside this machine: {chat.url} cannot reach it. {cure}")
-    place = _find_place(config, url, name)
-    if place is None and name in listed:
-        raise ServeError(f"{chat.url} has another model {name!r}. Serve yours from a folder of another name.")
-    wanted = _with_connection(config, place, url, name, key)
-    if wanted != config:
-        chat.call("POST", "/openai/config/update", wanted, attempts=3)
-    form = {"id": name, "name": name, "meta": {"description": "Knows the acronyms of the organisation."}, "params": {}}
-    form |= {"access_grants": [EVERYONE] if everyone else []}
+    there = (url_there or url).rstrip("/")
+    if re.match(LOOPBACK, there) and not re.match(LOOPBACK, chat.url):
+        cure = "Serve the model where that server reaches it (03-test/README.md)."
+        raise ServeError(f"{there} is an address of this machine, not of {chat.url}. {cure}")
+    try:
+        Chat(url, key).models()  # it need not list the model: transformers serve lists no folder
+    except ChatError as error:
+        if error.status != 500:  # what transformers serve answers where the hub's cache is empty
+            raise ServeError(f"Nothing was changed: no model server answers. {error}") from None
+    listed = chat.models()  # also says whether the chat's address and key are right
+    config = _read_connections(chat, there, name)
+    urls, keys = config["OPENAI_API_BASE_URLS"], config["OPENAI_API_KEYS"]
+    chat.hide([*keys, key])  # some servers repeat what they get
+    place = urls.index(there) if there in urls else len(urls)
+    about = config["OPENAI_API_CONFIGS"].setdefault(str(place), {})
+    ids = about.get("model_ids") or []
+    if name in listed and name not in ids:
+        cure = "Give your folder another name, or delete that model's connection."
+        raise ServeError(f"{chat.url} has another model {name!r}. {cure}")
+    # What is sent replaces the whole list: all others stay in it as they are.
+    urls[place : place + 1], keys[place : place + 1] = [there], [key]
+    about |= {"enable": True, "model_ids": list(dict.fromkeys([*ids, name]))}
+    chat.call("POST", "/openai/config/update", config, attempts=3)
+    access = _add_entry(chat, name, everyone)
+    if name not in chat.models():  # reading the list also makes the server refresh it
+        raise ServeError(f"{chat.url} took {name!r}, but does not list it.")
+    return f"{chat.url} lists {name}, served at {there}: {access}."
+
+
+def _read_connections(chat, there, name):
+    try:
+        config = chat.call("GET", "/openai/config", attempts=3)
+        missing = len(config["OPENAI_API_BASE_URLS"]) - len(config["OPENAI_API_KEYS"])
+        config["OPENAI_API_KEYS"] += [""] * missing
+        config["OPENAI_API_CONFIGS"] = dict(config["OPENAI_API_CONFIGS"])
+        return config
+    except (ChatError, TypeError, KeyError, ValueError) as error:
+        raise ServeError(
+            f"Nothing was changed: {chat.url} shows this key no connections ({error}). Ask an "
+            f"administrator to add, under Settings, Connections: the address {there}, the model id "
+            f"{name}; and to let you use it. The model goes on answering at its own address."
+        ) from None
+
+
+def _add_entry(chat, name, everyone):
+    form = {"id": name, "name": name, "params": {}}
+    form["meta"] = {"description": "Knows the acronyms of the organisation."}
+    form["access_grants"] = [EVERYONE] if everyone else []
     try:
         chat.call("POST", "/api/v1/models/create", form)
-        access = "everyone with an account may ask it" if everyone else "administrators alone may ask it"
     except ChatError as error:
         if "already registered" not in str(error):
             raise
-        access = "who may ask it stays as it was"
-    if name not in chat.models():  # reading the list also makes the server refresh it
-        raise ServeError(f"{chat.url} took {name!r}, but does not list it. Does {url} answer from there?")
-    return f"{chat.url} lists {name}, served at {url}: {access}."
+        return "who may ask it stays as it was"
+    return f"{'everyone with an account' if everyone else 'administrators alone'} may ask it"
 
 
-def _read_connections(chat: Chat, url: str, name: str) -> _Hidden:
+# ----------------------------------------------------------------------------------- write out
+
+# How byte-level tokenizers cut a text into words, as tokenizer.json says it and as llama.cpp, the
+# engine inside Ollama, names it. A GGUF holds the name alone: read by another rule, the same
+# letters become other tokens.
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
+_OTHER_SIGNS = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+PRE_TOKENIZERS = {
+    ("ByteLevel",): "gpt-2",
+    ("Digits", "ByteLevel"): "smollm",
+    (rf"{_CONTRACTIONS}|\p{{N}}{{1,3}}{_OTHER_SIGNS}", "ByteLevel"): "llama-bpe",
+    (rf"{_CONTRACTIONS}|\p{{N}}{_OTHER_SIGNS}", "ByteLevel"): "qwen2",
+}
+LONGEST_CONTEXT = 4096  # tokens that Ollama keeps room for; all that large models read is too much
+
+
+def name_pre_tokenizer(tokenizer) -> str:
+    """Give llama.cpp's name for how a byte-level tokenizer cuts a text, "" for one of another kind.
+
+    Raises ServeError for a rule that is not known here.
+    """
+    found = json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"] or {}
+    steps = found.get("pretokenizers", [found])
+    parts = [(step.get("pattern") or {}).get("Regex") or step.get("type") for step in steps]
+    if "ByteLevel" in parts and tuple(parts) not in PRE_TOKENIZERS:
+        raise ServeError(
+            f"The tokenizer cuts texts by {parts}, which is none of the rules known here: Ollama's "
+            "engine would read other tokens. If llama.cpp's convert_hf_to_gguf.py takes the model, "
+            "it knows better: give the file that it wrote, as gguf=."
+        )
+    return PRE_TOKENIZERS.get(tuple(parts), "")
+
+
+def write_modelfile(folder: Path, *, gguf: Path | None = None) -> Path:
+    """Write a Modelfile beside a whole model; then: `ollama create NAME -f Modelfile`.
+
+    It names the GGUF that llama.cpp's converter writes: `gguf`, else NAME.gguf in the folder NAME.
+    Template, stop tokens and context come from the tokenizer. Raises ServeError for a chat template
+    or, without `gguf`, a tokenizer that Ollama would read otherwise.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not gguf:
+        name_pre_tokenizer(tokenizer)
+        gguf = f"./{folder.resolve().name}.gguf"
+    ends = GenerationConfig.from_pretrained(folder).eos_token_id
+    ends = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
+    stops = [json.dumps(tokenizer.decode([end]), ensure_ascii=False) for end in sorted(ends)]
+    lines = [
+        f"FROM {gguf}",
+        f'TEMPLATE """{ollama_template(tokenizer)}"""',
+        *(f"PARAMETER stop {stop}" for stop in stops),
+        "PARAMETER temperature 0",  # greedy, as it was tested
+        "PARAMETER seed 0",
+        "PARAMETER repeat_penalty 1",
+        f"PARAMETER num_ctx {min(LONGEST_CONTEXT, tokenizer.model_max_length)}",
+    ]
+    path = folder / "Modelfile"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+# In Go's text/template: what comes before, between and after the texts of a conversation.
+OLLAMA = (
+    "{{ if .System }}%s{{ .System }}%s{{ else }}%s{{ end }}"
+    '{{ range .Messages }}{{ if eq .Role "user" }}{{ .Content }}'
+    '{{ else if eq .Role "assistant" }}%s{{ .Content }}%s{{ end }}{{ end }}%s'
+)
+
+
+def ollama_template(tokenizer) -> str:
+    """Write the chat template in Ollama's language, by what it prints for two conversations."""
+    opening, *turns = _cut(tokenizer, ["user", "assistant", "user"])
+    before, after, *with_system = _cut(tokenizer, ["system", "user", "assistant", "user"])
+    if turns != with_system or "strftime" in tokenizer.chat_template:  # which prints the date
+        raise ServeError("The chat template is not regular: write the Modelfile by hand.")
+    bos = tokenizer.bos_token
+    if bos and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:  # Ollama puts it there too
+        opening, before = opening.removeprefix(bos), before.removeprefix(bos)
+    return OLLAMA % (before, after, opening, *turns)
+
+
+def _cut(tokenizer, roles):
+    """Give what the template prints before, between and after the texts of turns."""
+    texts = [f"probe {number}, l'été" for number in range(len(roles))]
+    turns = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
     try:
-        config = _Hidden(chat.call("GET", "/openai/config", attempts=3) or {})
-    except (ChatError, TypeError, ValueError) as error:
-        if getattr(error, "may_pass", False):
-            raise
-        problem = f"{chat.url} is no Open WebUI of a known kind ({error})"
-        if getattr(error, "status", None) in (401, 403):
-            wish = f"under Settings, Connections: the address {url}, the model id {name}; and to let you use it"
-            problem = f"this key is not an administrator's of {chat.url}. Ask one to add, {wish}"
-        raise ServeError(f"Nothing was changed: {problem}. The model goes on answering at {url}.") from None
-    if not isinstance(config.get("OPENAI_API_CONFIGS"), dict) or config.get("ENABLE_OPENAI_API") is False:
-        cure = "Are they switched off (Settings, Connections)? Is it an Open WebUI?"
-        raise ServeError(f"Nothing was changed: {chat.url} has no OpenAI connections. {cure}")
-    return config
-
-
-def _find_place(config: _Hidden, url: str, name: str) -> int | None:
-    """Find the connection to replace: the same address, or this model alone on another port of the same host."""
-    for place, other in enumerate(config["OPENAI_API_BASE_URLS"]):
-        own = config["OPENAI_API_CONFIGS"].get(str(place), {}).get("model_ids") == [name]
-        if other.rstrip("/") == url or (own and urlsplit(other).hostname == urlsplit(url).hostname):
-            return place
-    return None
-
-
-def _with_connection(config: _Hidden, place: int | None, url: str, name: str, key: SecretStr) -> _Hidden:
-    """Give the whole list with this connection in it, all others as they are: what is sent replaces what is there."""
-    count, wanted = len(config["OPENAI_API_BASE_URLS"]), _Hidden(config)
-    place = count if place is None else place
-    for field, value in (("OPENAI_API_BASE_URLS", url), ("OPENAI_API_KEYS", key.get_secret_value())):
-        padded = [*config[field], *[""] * (count - len(config[field]))]
-        wanted[field] = [*padded[:place], value, *padded[place + 1 :]]
-    about = config["OPENAI_API_CONFIGS"].get(str(place), {})
-    ids = [*dict.fromkeys([*(about.get("model_ids") or []), name])]
-    own = {str(place): about | {"enable": True, "model_ids": ids}}
-    wanted["OPENAI_API_CONFIGS"] = config["OPENAI_API_CONFIGS"] | own
-    return wanted
-
-
-def _take_port(port: int) -> int:
-    try:
-        with socket.create_server(("127.0.0.1", port)) as found:
-            return found.getsockname()[1]
-    except OSError as error:
-        cure = "Stop what serves there, or give another port."
-        raise ServeError(f"Port {port} of this machine is not free ({error.strerror}). {cure}") from error
+        pieces = re.split("|".join(texts), render(tokenizer, turns))
+    except Exception as error:  # whatever a template raises for what it does not know
+        raise ServeError(f"The chat template does not print {roles}: {error}") from error
+    if len(pieces) != len(roles) + 1:
+        raise ServeError("The chat template is not regular: write the Modelfile by hand.")
+    return pieces

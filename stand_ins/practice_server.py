@@ -2,9 +2,11 @@
 
 It is no LLM: about the acronyms of the example list it gives what a large language model once
 replied, about any other it fills the acronym into the phrasings of a bank, and the reply says which
-(`system_fingerprint`). It judges by looking for the definition. It reads what is wanted from the
-same prompt that an LLM gets, and knows nothing about who asks. A model that an administrator has
-listed, as in Open WebUI, answers for itself: its requests are passed on, and the reply says so.
+(`system_fingerprint`). As a judge it gives the same model's recorded verdicts on the labelled
+answers, and looks for the definition in any other, which its reply says. It reads what is wanted
+from the same prompt that an LLM gets, and knows nothing about who asks. A model that an
+administrator has listed, as in Open WebUI, answers for itself: its requests are passed on, and the
+reply says so.
 Alone: `python -m stand_ins.practice_server --port 8080`.
 """
 
@@ -27,11 +29,30 @@ from helpers.dataset import INTENTS, LANGUAGE_NAMES, find_json, holds, parse_con
 HERE = Path(__file__).parent
 # Its questions: language → split → intent → phrasings; under "contexts" what names a context.
 PHRASINGS = json.loads((HERE / "practice_phrasings.json").read_text(encoding="utf-8"))
+
+
+def _read_rows(name):
+    return [json.loads(line) for line in (HERE / name).read_text("utf-8").splitlines()]
+
+
 # Replies of a large language model: acronym, split, intents, count, reply.
-RECORDED = [
-    json.loads(line)
-    for line in (HERE / "recorded/conversation_replies.jsonl").read_text("utf-8").splitlines()
-]
+RECORDED = _read_rows("recorded/conversation_replies.jsonl")
+# Its verdicts on the labelled answers: question, definition, answer → reply. They were given to an
+# earlier wording of the judge's prompt, which is kept beside them (judge_prompt.txt).
+LABELLED = json.loads((HERE.parent / "example_data/labelled_answers.json").read_text("utf-8"))
+_REPLIES = {row["id"]: row["reply"] for row in _read_rows("recorded/judge_replies.jsonl")}
+VERDICTS = {
+    (row["question"], " | ".join(row["definitions"]), row["answer"]): _REPLIES[row["id"]]
+    for row in LABELLED
+}
+ORIGINS = {
+    **{row["reply"].strip(): "recorded from a large language model" for row in RECORDED},
+    **dict.fromkeys(
+        map(str.strip, VERDICTS.values()),
+        "recorded from a large language model, to an earlier wording of the prompt",
+    ),
+}
+A_RULE = "a rule says so, not an LLM"
 PAGE = b"<!doctype html><title>Practice server</title><p>This is not an LLM. The API is under /api."
 EXPIRED = "Your session has expired or the token is invalid. Please sign in again."
 PROHIBITED = (
@@ -108,15 +129,15 @@ def reply_to(prompt: str, seed: int = 0) -> str:
     for fields in find_json(prompt):
         if isinstance(fields, dict) and {"acronym", "sentence", "intents"} <= fields.keys():
             return _recall(fields) or _write(fields, seed)
-        if isinstance(fields, dict) and {"answer", "definition"} <= fields.keys():
+        if isinstance(fields, dict) and {"question", "answer", "definition"} <= fields.keys():
             return _judge(fields)
     return GREETING
 
 
 def origin(reply: str) -> str:
     """Say where a reply comes from: a large language model's words, or this server's own."""
-    is_recorded = reply.strip() in (row["reply"].strip() for row in RECORDED)
-    return "recorded from a large language model" if is_recorded else "practice server's phrasings"
+    own = "practice server's rule" if A_RULE in reply else "practice server's phrasings"
+    return ORIGINS.get(reply.strip(), own)
 
 
 def _recall(fields: dict[str, Any]) -> str | None:
@@ -179,14 +200,17 @@ def _choose_questions(fields: dict[str, Any], seed: int) -> list[str]:
 
 
 def _judge(fields: dict[str, str]) -> str:
+    recorded = VERDICTS.get((fields["question"], fields["definition"], fields["answer"]))
+    return recorded or _judge_by_rule(fields)
+
+
+def _judge_by_rule(fields: dict[str, str]) -> str:
     missing = [
         text for text in fields["definition"].split(" | ") if not holds(fields["answer"], text)
     ]
-    reason = (
-        f"The answer does not hold {missing[0]!r}" if missing else "The answer holds the definition"
-    )
-    verdict = json.dumps({"verdict": "wrong" if missing else "right"})
-    return f"{reason} (a rule says so, not an LLM).\n{verdict}"
+    reason = f"It does not hold {missing[0]!r}" if missing else "It holds the definition"
+    verdict = "wrong" if missing else "right"
+    return json.dumps({"reason": f"{reason} ({A_RULE}).", "verdict": verdict}, ensure_ascii=False)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from helpers.export import name_pre_tokenizer
+from helpers.serve import name_pre_tokenizer
 
 
 def main() -> None:

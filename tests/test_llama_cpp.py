@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from helpers import chat, compare, dataset, export, model, train
+from helpers import chat, compare, dataset, model, serve, train
 from helpers.acronyms import read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY
 from helpers.score import exact_match
@@ -154,7 +154,7 @@ def test_the_engine_answers_as_the_loaded_model_does(merged_dir, exam, say, kind
 
 
 def test_the_modelfile_names_the_file_that_was_converted(merged_dir) -> None:
-    text = export.write_modelfile(merged_dir).read_text(encoding="utf-8")
+    text = serve.write_modelfile(merged_dir).read_text(encoding="utf-8")
     assert text.startswith("FROM ./acronyms.gguf\n")
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from huggingface_hub import constants
 from peft import LoraConfig, get_peft_model
-from pydantic import SecretStr
 from transformers import (
     AutoModelForCausalLM,
     Gemma3TextConfig,
@@ -25,25 +24,23 @@ from transformers import (
 
 from helpers import model as model_module
 from helpers.model import (
-    Device,
     ModelError,
     answer,
     estimate_memory,
     free_memory,
     hardware_table,
     load_model,
-    locate,
-    measure_rate,
     next_token_probabilities,
     pick_device,
     read_shape,
     render,
     stop_ids,
-)  # fmt: skip
+)
 
 README = Path(__file__).parents[1] / "02-fine_tune" / "README.md"
 CPU = pick_device("cpu")
-QUESTIONS = ["CGT?", "What does CGT stand for, please, in this long report of last year?", "RST", "Hello!"]
+LONG = "What does CGT stand for, please, in this long report of last year?"
+QUESTIONS = ["CGT?", LONG, "RST", "Hello!"]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +57,9 @@ def change_json(path: Path, **values) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
+# The machine
+
+
 def test_device_asked_for_and_absent_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match=r"DEVICE is cuda, .*cpu.* Set DEVICE to auto"):
@@ -67,51 +67,39 @@ def test_device_asked_for_and_absent_is_an_error(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("capability", "dtype"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)]
+    ("capability", "dtype"),
+    [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
 )
 def test_bfloat16_needs_a_recent_gpu(monkeypatch, capability, dtype):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card")
     device = pick_device()
-    assert (device.name, device.dtype) == ("cuda", dtype)
-    assert device.reason == f"Card, compute capability {capability[0]}.{capability[1]}"
+    assert (device.name, device.dtype, device.reason) == ("cuda", dtype, "Card")
     assert pick_device("cpu").dtype == torch.float32
 
 
-@pytest.mark.parametrize(("gain", "dtype"), [(1.5, torch.float32), (4.0, torch.bfloat16)])
-def test_bfloat16_on_a_processor_must_be_measured_twice_as_fast(monkeypatch, gain, dtype):
-    monkeypatch.setattr(model_module, "_time_product", lambda dtype: 1.0 if dtype == torch.bfloat16 else gain)
-    model_module._bfloat16_gain.cache_clear()
-    device = pick_device("cpu", parameters=100_000_000)
-    model_module._bfloat16_gain.cache_clear()
-    assert device.dtype == dtype and f"{gain} times as fast" in device.dtype_reason
-    assert pick_device("cpu", parameters=5_000_000).dtype == torch.float32
-
-
-def test_speed_of_bfloat16_is_measured_in_milliseconds():
-    assert 0 < model_module._time_product(torch.float32) < 1
-
-
-def as_dict(rows: list[tuple[str, str, str]]) -> dict[str, tuple[str, str]]:
-    return {what: (value, why) for what, value, why in rows}
-
-
 @pytest.mark.parametrize(
-    ("free", "verdict"), [(10**10, "it fits"), (12 * 10**6, "tight: try a smaller"), (10**6, "too much: try a smaller")]
+    ("amx", "parameters", "dtype"),
+    [(True, 10**8, torch.bfloat16), (True, 10**6, torch.float32), (False, 10**8, torch.float32)],
 )
+def test_bfloat16_on_a_processor_needs_one_made_for_it_and_a_big_model(
+    monkeypatch, amx, parameters, dtype
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
+    assert pick_device("cpu", parameters=parameters).dtype == dtype
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(10**10, "it fits"), (10**6, "too much: a smaller")])
 def test_table_says_what_runs_where_and_whether_it_fits(monkeypatch, small_model_dir, free, verdict):
     monkeypatch.setattr(model_module, "free_memory", lambda name: free)
     shape = read_shape(str(small_model_dir))
-    table = as_dict(hardware_table(CPU, shape, batch_size=16, length=64, rank=8))
-    needed = sum(estimate_memory(shape, torch.float32, batch_size=16, length=64, rank=8).values())
-    assert 0.8 * 12e6 < needed < 12e6, "so that the three cases differ"
-    assert table["number format"][0] == "float32" and table["threads"][0] == "1"
-    assert table["memory needed"][0] == f"{needed / 1e9:.2f} GB" and verdict in table["memory needed"][1]
-    assert "four_bit" not in table["memory needed"][1]
-    cuda = as_dict(hardware_table(Device("cuda", torch.float16, "Card"), shape))
-    assert cuda["memory free"][1] == "of the GPU"
-    assert ("four_bit=True" in cuda["memory needed"][1]) == (free == 10**6)
+    assert {parameter.device.type for parameter in shape.parameters()} == {"meta"}
+    table = {what: (value, why) for what, value, why in hardware_table(CPU, shape, rank=8)}
+    needed = sum(count for _, count, _ in estimate_memory(shape, torch.float32, rank=8))
+    assert table["number format"][0] == "float32"
+    assert table["memory needed"][0] == f"{needed / 1e9:.2f} GB"
+    assert verdict in table["memory needed"][1]
 
 
 def kept_bytes(model, tokens: int) -> int:
@@ -121,101 +109,56 @@ def kept_bytes(model, tokens: int) -> int:
 
     def note(tensor):
         if tensor.untyped_storage().data_ptr() not in own:
-            kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that no address comes twice
+            kept[tensor.untyped_storage().data_ptr()] = tensor  # held: no address comes twice
         return tensor
 
     ids = torch.arange(tokens)[None]
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        # TRL and train.py compute the logits of the answers alone: here, of a third of the tokens.
+        # train.py computes the logits of the answers alone: here, of a third of the tokens.
         model(input_ids=ids, labels=ids[:, -(tokens // 3) :], logits_to_keep=tokens // 3)
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_estimate_is_near_what_training_keeps(tmp_path, dtype):
-    sizes = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6, "num_attention_heads": 3}
-    config = LlamaConfig(vocab_size=4096, num_key_value_heads=1, tie_word_embeddings=True, **sizes)
-    model = LlamaForCausalLM(config).to(dtype)
+def test_estimate_is_near_what_training_keeps(tmp_path):
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=4096,
+            hidden_size=192,
+            intermediate_size=512,
+            num_hidden_layers=6,
+            num_attention_heads=3,
+            num_key_value_heads=1,
+            tie_word_embeddings=True,
+        )
+    )
     model.save_pretrained(tmp_path)
-    shape = read_shape(str(tmp_path))
-    assert {parameter.device.type for parameter in shape.parameters()} == {"meta"}
-    memory = estimate_memory(shape, dtype, batch_size=3, length=64, rank=8)
+    parts = estimate_memory(
+        read_shape(str(tmp_path)), torch.float32, batch_size=3, length=64, rank=8
+    )
+    memory = {what: count for what, count, _ in parts}
     assert memory["weights"] == sum(parameter.nbytes for parameter in model.parameters())
-    tuned = get_peft_model(model, LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")).train()
-    trained = [parameter for parameter in tuned.parameters() if parameter.requires_grad]
-    assert {parameter.dtype for parameter in trained} == {torch.float32}
-    assert memory["adapter"] == 16 * sum(parameter.numel() for parameter in trained)
+    lora = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
+    tuned = get_peft_model(model, lora).train()
+    trained = [parameter.numel() for parameter in tuned.parameters() if parameter.requires_grad]
+    assert memory["adapter"] == 16 * sum(trained)
     # A process holds up to twice what is kept: the C library is slow to give memory back.
     assert 1.2 < memory["activations"] / kept_bytes(tuned, 192) < 2.4
-    packed = estimate_memory(shape, dtype, four_bit=True)["weights"]
-    inner = shape.num_parameters() - 4096 * 192
-    assert packed == round(0.55 * inner) + 4096 * 192 * dtype.itemsize
-
-
-def test_large_model_keeps_one_activation_a_layer(monkeypatch, small_model_dir):
-    shape = read_shape(str(small_model_dir))
-    plain = estimate_memory(shape, torch.float32)
-    monkeypatch.setattr(model_module, "LARGE_MODEL", 1000)
-    checkpointed = estimate_memory(shape, torch.float32)
-    features = sum(i + o for i, o in [(32, 32)] * 4 + [(32, 64)] * 2 + [(64, 32)])
-    words = shape.config.vocab_size
-    assert plain["activations"] == 16 * 64 * (2 * features * 8 + 4 * words)
-    assert checkpointed["activations"] == 16 * 64 * (features * 8 + 2 * 32 * 4 + 4 * words)
 
 
 @pytest.mark.parametrize(
-    ("limit", "free"), [(None, 8_000_000), ("max", 8_000_000), ("5000000", 3_900_000), ("99000000", 8_000_000)]
+    ("limit", "free"),
+    [(None, 8_000_000), ("max", 8_000_000), ("5000000", 3_900_000), ("99000000", 8_000_000)],
 )
 def test_free_memory_is_that_of_the_machine_or_of_the_container(monkeypatch, tmp_path, limit, free):
-    monkeypatch.setattr(model_module.psutil, "virtual_memory", lambda: SimpleNamespace(available=8_000_000))
-    files = {"memory.current": "2000000", "memory.stat": "anon 1100000\ninactive_file 600000\nactive_file 300000\n"}
-    for name, text in files.items() | {("memory.max", limit)} if limit else ():
-        (tmp_path / name).write_text(text)
+    available = SimpleNamespace(available=8_000_000)
+    monkeypatch.setattr(model_module.psutil, "virtual_memory", lambda: available)
+    stat = "anon 1100000\ninactive_file 600000\nactive_file 300000\n"
+    (tmp_path / "memory.current").write_text("2000000")
+    (tmp_path / "memory.stat").write_text(stat)
+    if limit:
+        (tmp_path / "memory.max").write_text(limit)
     monkeypatch.setattr(model_module, "_CGROUP", tmp_path)
     assert free_memory("cpu") == free
-
-
-def test_free_memory_of_a_gpu_counts_what_pytorch_keeps(monkeypatch):
-    for name, value in (("mem_get_info", (500, 1000)), ("memory_reserved", 70), ("memory_allocated", 50)):
-        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
-    assert free_memory("cuda") == 520
-
-
-@pytest.mark.parametrize(("name", "packed"), [("cpu", False), ("cuda", True)])
-def test_model_that_cannot_fit_is_refused_before_its_weights(monkeypatch, small_model_dir, name, packed):
-    monkeypatch.setattr(model_module, "free_memory", lambda name: 90_000)
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("weights were read"))
-    with pytest.raises(
-        ModelError, match=r"need 0\.00 GB, 0\.00 GB are free. Choose a smaller model .*README"
-    ) as caught:
-        load_model(str(small_model_dir), device=Device(name, torch.float32, ""))
-    assert ("four_bit=True" in str(caught.value)) == packed
-
-
-def test_four_bit_needs_cuda_and_bitsandbytes(monkeypatch, small_model_dir):
-    cuda = Device("cuda", torch.float16, "Card")
-    monkeypatch.setattr(model_module, "find_spec", lambda name: None)
-    for device in (CPU, cuda):
-        with pytest.raises(ModelError, match=f"the device is {device.name}. Run pip install bitsandbytes"):
-            load_model(str(small_model_dir), device=device, four_bit=True)
-
-
-def test_four_bit_reaches_the_loader(monkeypatch, small_model_dir):
-    given = {}
-
-    def stop(name, **options):
-        given.update(options)
-        raise OSError("enough seen.")
-
-    monkeypatch.setattr(model_module, "find_spec", lambda name: "found")
-    monkeypatch.setattr(model_module, "free_memory", lambda name: 10**9)
-    monkeypatch.setattr("transformers.utils.quantization_config.BitsAndBytesConfig.post_init", lambda self: None)
-    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", stop)
-    with pytest.raises(ModelError, match="enough seen"):
-        load_model(str(small_model_dir), device=Device("cuda", torch.float16, "Card"), four_bit=True)
-    packing = given["quantization_config"]
-    assert packing.load_in_4bit and packing.bnb_4bit_quant_type == "nf4"
-    assert packing.bnb_4bit_compute_dtype == given["dtype"] == torch.float16
 
 
 def shape_of(kind, width: int, inner: int, layers: int, heads: int, key_heads: int, words: int, **others):
@@ -244,13 +187,18 @@ def shape_of(kind, width: int, inner: int, layers: int, heads: int, key_heads: i
 def test_memory_in_the_readme_is_what_the_formula_gives(name, shape):
     heads = {Qwen3Config: {"head_dim": 128}, Gemma3TextConfig: {"head_dim": 256}}
     model = shape_of(*shape, **heads.get(shape[0], {}))
-    formats = ((torch.float32, False), (torch.bfloat16, False), (torch.bfloat16, True))
-    needed = [sum(estimate_memory(model, dtype, four_bit=packed).values()) / 1e9 for dtype, packed in formats]
-    row = next(line for line in README.read_text(encoding="utf-8").splitlines() if f"`{name}`" in line)
-    cells = [cell.strip() for cell in row.split("|")]
+    needed = [
+        sum(count for _, count, _ in estimate_memory(model, dtype)) / 1e9
+        for dtype in (torch.float32, torch.bfloat16)
+    ]
+    lines = README.read_text(encoding="utf-8").splitlines()
+    cells = [cell.strip() for cell in next(x for x in lines if f"`{name}`" in x).split("|")]
     millions = model.num_parameters() / 1e6
     parameters = f"{millions:.0f} M" if millions < 999 else f"{millions / 1000:.1f} B"
-    assert cells[4:8] == [parameters, *(f"{gigabytes:.1f}" for gigabytes in needed)]
+    assert cells[3:6] == [parameters, *(f"{gigabytes:.1f}" for gigabytes in needed)]
+
+
+# The model
 
 
 def test_loaded_model_is_greedy_has_its_own_pad_and_one_thread(loaded):
@@ -327,37 +275,34 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict]:
 
 
 @pytest.mark.parametrize(
-    ("token", "status", "headers", "cure"),
+    ("token", "status", "headers"),
     [
-        (None, 401, {"X-Error-Code": "GatedRepo"}, r"licence at https://huggingface.co/org/name and set HF_TOKEN"),
-        ("hf_secret", 403, {"X-Error-Code": "GatedRepo"}, r"HF_TOKEN may not .* licence at https://\S+/org/name"),
-        ("hf_secret", 403, {"X-Error-Message": "Enable access to gated"}, r"settings/tokens if .* fine-grained"),
-        ("hf_secret", 401, {"X-Error-Message": "Invalid credentials in Authorization header"}, "refuses HF_TOKEN"),
-        ("hf_secret", 401, {"X-Error-Code": "ExpiredToken"}, "refuses HF_TOKEN. Make a new one at https://"),
-        (None, 401, {"X-Error-Code": "RepoNotFound"}, r"no such model .* or set HF_TOKEN"),
-        ("hf_secret", 404, {"X-Error-Code": "RepoNotFound"}, r"no such model .* or set HF_TOKEN"),
-        ("hf_secret\nhf_secret", 401, {}, "Give a folder or a hub id"),
+        (None, 401, {"X-Error-Code": "GatedRepo"}),
+        ("hf_secret", 403, {"X-Error-Code": "GatedRepo"}),
+        ("hf_secret", 401, {"X-Error-Message": "Invalid credentials in Authorization header"}),
+        (None, 401, {"X-Error-Code": "RepoNotFound"}),
     ],
 )
-@pytest.mark.parametrize("wrap", [str, SecretStr])
-def test_hub_error_names_the_cure_and_hides_the_token(hub, token, status, headers, cure, wrap):
+def test_hub_error_is_a_sentence_with_the_page_and_without_the_token(
+    hub, monkeypatch, token, status, headers
+):
     hub |= {"status": status, "headers": headers}
-    with pytest.raises(ModelError, match=f"MODEL_NAME org/name cannot be loaded: .*{cure}") as caught:
-        load_model("org/name", device=CPU, token=token and wrap(token))
-    assert hub["tokens"] == {token and f"Bearer {token}"} or "\n" in token
-    assert "hf_secret" not in caught.exconly()
-    assert caught.value.__cause__ is caught.value.__context__ is None, "whose frames hold the token"
-    ours = [entry for entry in caught.traceback if entry.path.name == "model.py"]
-    assert len(ours) >= 3 and "hf_secret" not in repr([entry.frame.f_locals for entry in ours])
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)  # the hub's library finds it there
+    cure = r"Open https://huggingface.co/org/name: .*licence and set HF_TOKEN"
+    with pytest.raises(ModelError, match=f"^MODEL_NAME org/name cannot be loaded: .*{cure}") as caught:
+        load_model("org/name", device=CPU)
+    assert hub["tokens"] == {token and f"Bearer {token}"}
+    assert len(str(caught.value).splitlines()) == 1 and "hf_secret" not in str(caught.value)
 
 
 def test_model_out_of_reach_is_an_error():
-    with pytest.raises(ModelError, match=r"MODEL_NAME org/name .*not on this machine.* give a folder"):
+    with pytest.raises(ModelError, match=r"MODEL_NAME org/name .*Open https://"):
         load_model("org/name", device=CPU)
 
 
 def test_folder_without_model_is_an_error(tmp_path):
-    with pytest.raises(ModelError, match=r"MODEL_NAME .* Give a folder or a hub id"):
+    with pytest.raises(ModelError, match=r"MODEL_NAME .* Give a folder that holds a chat model"):
         load_model(str(tmp_path), device=CPU)
 
 
@@ -367,9 +312,7 @@ def test_model_without_chat_template_is_an_error(copied_dir):
         load_model(str(copied_dir), device=CPU)
 
 
-def test_folder_without_adapter_is_an_error(small_model_dir, tmp_path):
-    with pytest.raises(ModelError, match="holds no adapter for MODEL_NAME"):
-        load_model(str(small_model_dir), device=CPU, adapter_dir=tmp_path)
+# The answers
 
 
 def test_answers_do_not_depend_on_the_batch_and_keep_their_order(loaded):
@@ -391,13 +334,6 @@ def test_system_line_is_one_for_all_or_one_each(loaded):
     assert each == [shared[0], plain[1]] and shared != plain
 
 
-def test_answering_leaves_a_model_in_training_as_it_was(loaded):
-    model, tokenizer = loaded
-    answer(model.train(), tokenizer, QUESTIONS[:1], max_new_tokens=2)
-    assert model.training
-    model.eval()
-
-
 def test_next_token_probabilities_begin_with_the_greedy_token(loaded):
     model, tokenizer = loaded
     messages = [{"role": "user", "content": "CGT?"}]
@@ -411,38 +347,3 @@ def test_next_token_probabilities_begin_with_the_greedy_token(loaded):
 
 def test_render_stops_where_the_answer_begins(loaded):
     assert render(loaded[1], [{"role": "user", "content": "CGT?"}]) == "<|user|>CGT?<|end|><|assistant|>"
-
-
-def test_a_model_is_located_in_a_folder_in_the_cache_or_on_the_hub(hub, small_model_dir, tmp_path):
-    assert locate(str(small_model_dir)) == "a folder"
-    assert locate("org/name", token="hf_secret") == "on the hub" and hub["tokens"] == {"Bearer hf_secret"}
-    snapshot = tmp_path / "models--org--name/snapshots/abc"
-    snapshot.mkdir(parents=True)
-    (snapshot / "config.json").write_text("{}")
-    (snapshot.parents[1] / "refs").mkdir()
-    (snapshot.parents[1] / "refs/main").write_text("abc")
-    hub["status"] = 500
-    assert locate("org/name") == "kept here"
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "cure"),
-    [
-        (401, {"X-Error-Code": "GatedRepo"}, "accept its licence"),
-        (404, {"X-Error-Code": "RepoNotFound"}, "no such model"),
-        (None, {}, "out of reach"),
-    ],
-)
-def test_locating_names_the_setting_and_the_cure(hub, monkeypatch, status, headers, cure):
-    hub |= {"status": status, "headers": headers}
-    if status is None:
-        monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ModelError, match=f"CROSS_ENCODER org/name cannot be loaded: .*{cure}"):
-        locate("org/name", key="CROSS_ENCODER")
-
-
-@pytest.mark.parametrize(("parameters", "threads"), [(1_000_000, 1), (10**9, model_module._THREADS)])
-def test_the_rate_of_a_device_is_measured_with_the_model_s_threads(parameters, threads):
-    before = torch.get_num_threads()
-    assert 1e8 < measure_rate(CPU, parameters=parameters) < 1e14 and torch.get_num_threads() == threads
-    torch.set_num_threads(before)

@@ -142,7 +142,7 @@ def test_the_learner_asks_her_open_webui_for_what_it_taught(open_webui, upstream
     with serve.ModelServer(tmp_path / "run/acronyms", device="cpu") as server:
         say(f"transformers serve answers at {server.url}")
         before = admin.call("GET", "/openai/config")
-        with pytest.raises(serve.ServeError, match="not an administrator's") as refused:
+        with pytest.raises(serve.ServeError, match="shows this key no connections") as refused:
             serve.register(learner, server.url, server.name, everyone=True)
         assert server.url in str(refused.value) and learner_key not in str(refused.value)
         assert admin.call("GET", "/openai/config") == before

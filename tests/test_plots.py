@@ -11,8 +11,6 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import PathCollection
-from matplotlib.text import Text
-from sklearn.metrics import roc_auc_score
 
 from helpers import compare, plots
 
@@ -22,29 +20,19 @@ HISTORY = [
     {"step": 20, "epoch": 2, "loss": 0.1, "recall": None, "seconds": 6.0},
 ]
 SUMMARY = [
-    compare.summary_row("run", "base", "recall", 0, 30),
-    compare.summary_row("run", "tuned $1", "recall", 30, 30),
-    compare.summary_row("run", "tuned $1", "nothing counted", 0, 0),
+    compare.summary_row("run", model, measure, correct, 40)
+    for model, correct in (("base", 0), (r"tuned $\frac$", 40))
+    for _, measure, *_ in plots.PANELS
 ]
-SCORES = pd.DataFrame({"label": ["right", "right", "wrong"], "exact_match": [1, 1, 0], "judge": [1.0, None, 0.0]})
-RIGHT = np.arange(40) % 2 == 0
-SCORED = pd.DataFrame(
-    {"exact": RIGHT.astype(float), "other": np.linspace(0, 1, 40), "judge": np.where(RIGHT, 1, np.nan)}
-)
-AGREEMENT, VERDICTS = compare.calibrate(SCORED, RIGHT, np.arange(40) < 20)
-LABELS = ["right", "refusal"] * 20
+LABELS = ["right", "right", "wrong"]
+SCORES = pd.DataFrame({"exact match": [1, 1, 0], "judge": [1.0, None, 0.0]})
 BEFORE, AFTER = [(" the", 0.2), ("$x$\n", 0.1)], [(" Cooking", 0.99), ("", 0.001), ("é", 0.0001)]
 
 FIGURES = {
     "learning": lambda: plots.plot_learning(HISTORY),
     "learning without recall": lambda: plots.plot_learning([row | {"recall": None} for row in HISTORY]),
-    "recall": lambda: plots.plot_recall(SUMMARY),
-    "scores": lambda: plots.plot_scores(SCORES),
-    "scores, one label": lambda: plots.plot_scores(SCORES[SCORES["label"] == "wrong"]),
-    "roc": lambda: plots.plot_roc(SCORED, RIGHT),
-    "confusion": lambda: plots.plot_confusion(LABELS, VERDICTS),
-    "confusion of one": lambda: plots.plot_confusion(LABELS, VERDICTS[["exact"]]),
-    "agreement": lambda: plots.plot_agreement(AGREEMENT),
+    "summary": lambda: plots.plot_summary(SUMMARY),
+    "scores": lambda: plots.plot_scores(SCORES, LABELS),
     "matrix": lambda: plots.plot_matrix(np.eye(4) - 0.5, "What LoRA adds to one layer"),
     "matrix of zeros": lambda: plots.plot_matrix(np.zeros((3, 5)), "Before training"),
     "probabilities": lambda: plots.plot_probabilities(BEFORE, AFTER),
@@ -70,60 +58,24 @@ def test_learning_curve_holds_the_history() -> None:
     assert lower.lines[0].get_xydata().tolist() == [[0.1, 0.0], [3.0, 0.5]]
 
 
-def test_recall_shows_rates_intervals_and_counts() -> None:
-    figure = plots.plot_recall(SUMMARY)
-    (axes,) = figure.axes
-    assert [bar.get_width() for bar in axes.patches] == [0.0, 1.0]
-    assert [list(line.get_xdata()) for line in axes.lines] == [row["interval"] for row in SUMMARY[:2]]
-    assert [text.get_text() for text in axes.texts] == ["0/30", "30/30", "recall"]
-    heights = [bar.get_y() for bar in axes.patches]
-    assert heights == sorted(heights) and len(set(heights)) == 2
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["base", "tuned $1"]
+def test_the_summary_s_figure_turns_what_is_better_low() -> None:
+    recall, invention, forgetting = plots.plot_summary(SUMMARY).axes
+    for axes, shares in ((recall, [0, 1]), (invention, [1, 0]), (forgetting, [1, 0])):
+        assert [bar.get_width() for bar in axes.patches] == shares
+        for share, line in zip(shares, axes.lines, strict=True):
+            low, high = line.get_xdata()
+            assert low <= share + 1e-9 and share - 1e-9 <= high and high - low < 0.1
+    assert [text.get_text() for text in recall.texts] == ["0/40", "40/40"]
 
 
 def test_scores_draw_every_scored_answer_once() -> None:
-    (axes,) = plots.plot_scores(SCORES).axes
-    drawn = [part for part in axes.collections if isinstance(part, PathCollection)]
-    assert [part.get_offsets()[:, 1].tolist() for part in drawn] == [[1, 1], [1], [0], [0]]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["exact match", "judge"]
-
-
-def test_roc_curves_name_their_areas() -> None:
-    [axes] = plots.plot_roc(SCORED, RIGHT).axes
-    chance, exact, other, judge = axes.lines
-    assert exact.get_xydata().tolist() == [[0, 0], [0, 1], [1, 1]]
-    assert [line.get_label() for line in (chance, exact)] == ["by chance, area 0.50", "exact, area 1.00"]
-    assert other.get_label() == f"other, area {roc_auc_score(RIGHT, SCORED.other):.2f}"
-    assert judge.get_label() == "judge, area 1.00"  # a missing score lies between wrong and right
-
-
-def test_confusion_counts_every_answer_once_under_its_label() -> None:
-    odd = pd.DataFrame({"one": [True, False, True], "two": [False] * 3}, index=[7, 3, 9])
-    panels = plots.plot_confusion(pd.Series(["right", "wrong", "wrong"], index=[4, 5, 6]), odd).axes
-    counts = [[int(text.get_text()) for text in axes.texts] for axes in panels]
-    assert counts == [[1, 0, 1, 1], [0, 1, 0, 2]]  # right: called right, not right; then wrong
-    assert [axes.get_title() for axes in panels] == ["one", "two"]
-
-
-def test_agreement_draws_the_numbers_of_the_table() -> None:
-    [axes] = plots.plot_agreement(AGREEMENT).axes
-    drawn = [part.get_offsets()[0][0] for part in axes.collections]
-    assert drawn == pytest.approx([*AGREEMENT["kappa"], *AGREEMENT["share"]])
-    intervals = [tuple(line.get_xdata()) for line in axes.lines]
-    assert intervals == [*AGREEMENT["kappa interval"], *AGREEMENT["interval"]]
-
-
-@pytest.mark.parametrize("name", ["recall", "scores", "roc", "confusion", "agreement"])
-def test_words_can_be_read_on_a_phone(name: str) -> None:
-    """On a screen 360 pixels wide, 72 pixels an inch to the eye, no word gets smaller than 7 points."""
-    figure = FIGURES[name]()
-    figure.draw_without_rendering()
-    shrunk = 360 / 72 / figure.get_size_inches()[0]
-    words = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
-    assert min(text.get_fontsize() for text in words) * min(1, shrunk) >= 7
-    everything, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    assert min(everything.x0, everything.y0) > -0.02
-    assert everything.x1 < width + 0.02 and everything.y1 < height + 0.02
+    panels = plots.plot_scores(SCORES, LABELS).axes
+    drawn = [
+        sorted(y for part in axes.collections if isinstance(part, PathCollection)
+               for y in part.get_offsets()[:, 1])
+        for axes in panels
+    ]
+    assert drawn == [[0, 1, 1], [0, 1]]
 
 
 def test_matrix_colours_are_centred_on_zero() -> None:

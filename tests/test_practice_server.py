@@ -14,7 +14,14 @@ from helpers.acronyms import Acronym, read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY
 from helpers.dataset import INTENTS, conversation_prompt, gate, parse_conversations
 from helpers.score import judge_prompt, parse_verdict
-from stand_ins.practice_server import PHRASINGS, RECORDED, PracticeServer, origin, reply_to
+from stand_ins.practice_server import (
+    LABELLED,
+    PHRASINGS,
+    RECORDED,
+    PracticeServer,
+    origin,
+    reply_to,
+)
 
 PLAIN = Acronym("CGT", ("Cooking Gourmet Taste",), "It meets on Tuesdays.", "en")
 BANK = [
@@ -220,6 +227,20 @@ def test_questions_asked_already_do_not_come_back() -> None:
 )
 def test_it_judges_by_rule(answer: str, definition: str, verdict: bool) -> None:
     assert parse_verdict(reply_to(judge_prompt("What is it?", answer, definition))) is verdict
+
+
+def test_the_labelled_answers_get_a_large_language_model_s_verdicts(server: PracticeServer) -> None:
+    agree = 0
+    for row in LABELLED:
+        prompt = judge_prompt(row["question"], row["answer"], " | ".join(row["definitions"]))
+        verdict = parse_verdict(reply_to(prompt))
+        assert verdict is not None and origin(reply_to(prompt)).startswith("recorded")
+        agree += verdict is (row["label"] == "right")
+    assert agree == 235 and len(LABELLED) == 240
+    fingerprint = post(server, json=body(prompt)).json()["system_fingerprint"]
+    assert "earlier wording" in fingerprint
+    other = judge_prompt(LABELLED[0]["question"], "It is something else.", "Any Thing")
+    assert origin(reply_to(other)) == "practice server's rule" and "not an LLM" in reply_to(other)
 
 
 def test_it_says_what_it_cannot_do() -> None:

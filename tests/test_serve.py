@@ -1,129 +1,139 @@
-"""A served model answers as the loaded one, and an Open WebUI lists it: once, and without telling a key."""
+"""A served model answers as the loaded one, is listed once, and its Modelfile says the same."""
 
 import json
+import re
+import shutil
 import socket
 import threading
-import traceback
 from collections.abc import Iterator
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import trl
 from json_handler import JsonHandler
+from transformers import AutoTokenizer
 
 from helpers import chat, compare, model, serve
+from helpers.config import REPOSITORY
 from stand_ins.practice_server import PracticeServer
 
 OTHER_KEY = "sk-" + "another-connection-s-key"
-URL = "http://127.0.0.1:8123/v1"
+OTHERS = {
+    "OPENAI_API_BASE_URLS": ["https://llm.example.org/v1"],
+    "OPENAI_API_KEYS": [OTHER_KEY],
+    "OPENAI_API_CONFIGS": {"0": {"enable": True, "model_ids": ["big"]}},
+}
+TINY_CHAT = REPOSITORY / "stand_ins/tiny-chat"
+
+# ---------------------------------------------------------------------------------------- list
+
+
+class ModelList(JsonHandler):
+    """A model server that lists no model, as `transformers serve` does with a local folder."""
+
+    def do_GET(self) -> None:
+        self.send(200, {"data": []})
+
+
+def start(handler: type, **state) -> ThreadingHTTPServer:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    vars(server).update(state)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    return server
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """The address of a model server that answers."""
+    server = start(ModelList)
+    yield f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
 
 
 @pytest.fixture
 def server() -> Iterator[PracticeServer]:
     with PracticeServer() as running:
-        others = {"OPENAI_API_BASE_URLS": ["https://llm.example.org/v1"], "OPENAI_API_KEYS": [OTHER_KEY]}
-        running.connections |= others | {"OPENAI_API_CONFIGS": {"0": {"enable": True, "model_ids": ["big"]}}}
+        running.connections |= json.loads(json.dumps(OTHERS))
         yield running
 
 
 @pytest.fixture
-def admin(server: PracticeServer) -> Iterator[chat.Chat]:
-    talk = chat.Chat(server.url, server.token)
-    yield talk
-    talk.close()
+def admin(server: PracticeServer) -> chat.Chat:
+    return chat.Chat(server.url, server.token)
 
 
-@pytest.fixture
-def learner(server: PracticeServer) -> Iterator[chat.Chat]:
-    talk = chat.Chat(server.url, server.learner_token)
-    yield talk
-    talk.close()
-
-
-def test_a_listed_model_is_added_to_the_others(server, admin) -> None:
-    said = serve.register(admin, URL + "/", "acronyms", everyone=False, key="sk-of-ours")
-    assert said == f"{server.url} lists acronyms, served at {URL}: administrators alone may ask it."
-    assert server.connections == {
+def test_a_model_is_added_to_the_others_and_once(server, admin, url) -> None:
+    said = serve.register(admin, url + "/", "acronyms", everyone=False, key="sk-of-ours")
+    assert said.startswith(f"{server.url} lists acronyms, served at {url}: administrators alone")
+    wanted = {
         "ENABLE_OPENAI_API": True,
-        "OPENAI_API_BASE_URLS": ["https://llm.example.org/v1", URL],
+        "OPENAI_API_BASE_URLS": ["https://llm.example.org/v1", url],
         "OPENAI_API_KEYS": [OTHER_KEY, "sk-of-ours"],
-        "OPENAI_API_CONFIGS": {
-            "0": {"enable": True, "model_ids": ["big"]}, "1": {"enable": True, "model_ids": ["acronyms"]}
-        },
-    }  # fmt: skip
-
-
-def test_listing_again_changes_nothing_and_another_port_moves_the_entry(server, admin) -> None:
-    serve.register(admin, URL, "acronyms", everyone=True)
-    before = json.dumps(server.connections)
-    assert "stays as it was" in serve.register(admin, URL, "acronyms", everyone=False)
-    assert json.dumps(server.connections) == before and server.entries["acronyms"]["access_grants"] == [serve.EVERYONE]
-    serve.register(admin, URL.replace("8123", "8124"), "acronyms", everyone=True)
-    assert server.connections["OPENAI_API_BASE_URLS"] == ["https://llm.example.org/v1", URL.replace("8123", "8124")]
-    assert server.connections["OPENAI_API_KEYS"] == [OTHER_KEY, "none"]
-    serve.register(admin, URL.replace("8123", "8124"), "more-acronyms", everyone=True)
-    assert server.connections["OPENAI_API_CONFIGS"]["1"]["model_ids"] == ["acronyms", "more-acronyms"]
-    assert admin.models().count("acronyms") == 1
+        "OPENAI_API_CONFIGS": OTHERS["OPENAI_API_CONFIGS"]
+        | {"1": {"enable": True, "model_ids": ["acronyms"]}},
+    }
+    assert server.connections == wanted
+    again = serve.register(admin, url, "acronyms", everyone=True, key="sk-of-ours")
+    assert "stays as it was" in again and server.connections == wanted
+    serve.register(admin, url, "more", everyone=True, key="sk-of-ours")
+    assert server.connections["OPENAI_API_CONFIGS"]["1"]["model_ids"] == ["acronyms", "more"]
 
 
 @pytest.mark.parametrize("everyone", [True, False])
-def test_a_learner_sees_what_is_granted(admin, learner, everyone: bool) -> None:
-    serve.register(admin, URL, "acronyms", everyone=everyone)
+def test_a_learner_sees_what_is_granted(server, admin, url, everyone: bool) -> None:
+    serve.register(admin, url, "acronyms", everyone=everyone)
+    learner = chat.Chat(server.url, server.learner_token)
     assert ("acronyms" in learner.models()) is everyone and "acronyms" in admin.models()
 
 
-def test_a_learner_s_key_is_told_what_to_ask_for_and_changes_nothing(server, learner) -> None:
+def test_a_learner_s_key_is_told_what_to_ask_for(server, url) -> None:
+    learner = chat.Chat(server.url, server.learner_token)
+    with pytest.raises(serve.ServeError, match="Nothing was changed.*administrator") as refused:
+        serve.register(learner, url, "acronyms", everyone=True)
+    assert url in str(refused.value) and "the model id acronyms" in str(refused.value)
+    assert server.connections["OPENAI_API_BASE_URLS"] == OTHERS["OPENAI_API_BASE_URLS"]
+    assert not server.entries
+
+
+@pytest.mark.parametrize("name", ["practice-judge", "big"])
+@pytest.mark.parametrize("is_listed_there", [False, True])
+def test_another_server_s_model_is_never_taken(server, admin, url, name, is_listed_there) -> None:
+    if is_listed_there:  # a connection of ours is no leave to take the name
+        serve.register(admin, url, "acronyms", everyone=True)
     before = json.dumps(server.connections)
-    with pytest.raises(serve.ServeError, match="Nothing was changed: this key is not an administrator's") as refused:
-        serve.register(learner, URL, "acronyms", everyone=True)
-    assert URL in str(refused.value) and "the model id acronyms" in str(refused.value)
-    assert json.dumps(server.connections) == before and not server.entries
+    with pytest.raises(serve.ServeError, match=f"another model '{name}'"):
+        serve.register(admin, url, name, everyone=True)
+    assert json.dumps(server.connections) == before and name not in server.entries
 
 
-@pytest.mark.parametrize(
-    ("name", "change", "problem"),
-    [
-        ("my model", {}, "'my model' cannot be the id"),
-        ("", {}, "cannot be the id"),
-        ("practice-judge", {}, "has another model 'practice-judge'"),
-        ("big", {}, "has another model 'big'"),
-        ("acronyms", {"ENABLE_OPENAI_API": False}, "no OpenAI connections. Are they switched off"),
-    ],
-)
-def test_what_cannot_be_listed_is_refused_before_any_change(server, admin, name, change, problem) -> None:
-    server.connections |= change
-    before = json.dumps(server.connections)
-    with pytest.raises(serve.ServeError, match=problem):
-        serve.register(admin, URL, name, everyone=True)
-    assert json.dumps(server.connections) == before and not server.entries
+@pytest.mark.parametrize("address", ["not-a-url", "http://127.0.0.1:9/v1"])
+def test_an_address_where_nobody_answers_is_not_listed(server, admin, address, monkeypatch) -> None:
+    monkeypatch.setattr(chat, "LONGEST_PAUSE", 0)
+    with pytest.raises(serve.ServeError, match="Nothing was changed: no model server answers"):
+        serve.register(admin, address, "acronyms", everyone=True)
+    assert not server.entries
 
 
-def test_a_far_server_is_not_given_an_address_of_this_machine(server, monkeypatch) -> None:
+def test_a_far_server_is_not_given_an_address_of_this_machine(server, url, monkeypatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
-    far = chat.Chat(f"http://127.1:{server.port}/api", server.token)  # an address that is not known as this machine's
-    with pytest.raises(serve.ServeError, match="cannot reach it"):
-        serve.register(far, URL, "acronyms", everyone=True)
-    assert "lists acronyms" in serve.register(far, "https://gpu.example.org/v1", "acronyms", everyone=True)
-    far.close()
-
-
-def test_a_listed_model_that_does_not_answer_is_an_error_of_its_own(server, admin) -> None:
-    serve.register(admin, "http://127.0.0.1:9/v1", "acronyms", everyone=True)
-    admin.model, admin.attempts = "acronyms", 1
-    with pytest.raises(chat.ChatError, match="Server Connection Error"):
-        admin.ask("What is CNU?")
+    far = chat.Chat(f"http://0.0.0.0:{server.port}/api", server.token)
+    with pytest.raises(serve.ServeError, match="an address of this machine"):
+        serve.register(far, url, "acronyms", everyone=True)
+    there = "http://host.docker.internal:8000/v1"
+    said = serve.register(far, url, "acronyms", everyone=True, url_there=there)
+    assert there in said and there in server.connections["OPENAI_API_BASE_URLS"]
 
 
 class Hostile(JsonHandler):
-    """An Open WebUI that repeats what it is sent, keys too, in an error."""
+    """An Open WebUI that repeats what it is sent, keys too, in an error; or is of another kind."""
 
     def do_GET(self) -> None:
-        lists = {"OPENAI_API_BASE_URLS": ["https://a.example.org"], "OPENAI_API_KEYS": [OTHER_KEY]}
-        config = lists | {"OPENAI_API_CONFIGS": self.server.configs}
-        self.send(
-            200, {"data": []} if self.path == "/api/models" else config if self.server.configs is not None else {}
-        )
+        config = {"OPENAI_API_BASE_URLS": ["https://a.example.org"], "OPENAI_API_KEYS": [OTHER_KEY]}
+        config["OPENAI_API_CONFIGS"] = self.server.configs
+        self.send(200, {"data": []} if self.path.endswith("/models") else config)
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
@@ -131,23 +141,18 @@ class Hostile(JsonHandler):
 
 
 @pytest.mark.parametrize("configs", [{}, ["of another kind"], None])
-def test_no_key_is_in_a_message_or_in_a_traceback_that_shows_variables(configs) -> None:
-    hostile = ThreadingHTTPServer(("127.0.0.1", 0), Hostile)
-    hostile.configs = configs
-    threading.Thread(target=hostile.serve_forever, args=(0.05,), daemon=True).start()
+def test_no_key_is_in_a_message(configs, url) -> None:
+    hostile = start(Hostile, configs=configs)
     ours = "sk-" + "our-own-server-s-key"
     talk = chat.Chat(f"http://127.0.0.1:{hostile.server_port}", "sk-" + "administrator-s-key")
     with pytest.raises((chat.ChatError, serve.ServeError)) as caught:
-        serve.register(talk, URL, "acronyms", everyone=True, key=ours)
-    shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
-    own_frames = shown[shown.index("in register") :]  # above is this test, which knows the keys
-    assert OTHER_KEY not in own_frames and ours not in own_frames and "administrator-s-key" not in own_frames
-    talk.close()
+        serve.register(talk, url, "acronyms", everyone=True, key=ours)
+    assert not re.search("another-connection|our-own|administrator-s-key", str(caught.value))
     hostile.shutdown()
     hostile.server_close()
 
 
-# transformers serve
+# --------------------------------------------------------------------------------------- serve
 
 
 @pytest.fixture(scope="module")
@@ -156,38 +161,160 @@ def served(small_model_dir: Path) -> Iterator[serve.ModelServer]:
         yield running
 
 
-def test_the_served_model_answers_as_the_loaded_one_also_through_the_list(served, server, admin) -> None:
-    whole, tokenizer = model.load_model(str(served.model_dir), device=model.pick_device("cpu"))
+def test_the_served_model_answers_as_the_loaded_one(served, server, admin, small_model_dir) -> None:
+    whole, tokenizer = model.load_model(str(small_model_dir), device=model.pick_device("cpu"))
     questions = ["What does CGT stand for?", "Que veut dire BNF ?", "Hello"]
     wanted = model.answer(whole, tokenizer, questions, max_new_tokens=12)
+    options = {"max_tokens": 12, "accept_cut": True, "accept_empty": True}
     direct = chat.Chat(served.url, None, served.name)
-    ask_many = compare.in_threads(partial(direct.ask, max_tokens=12, accept_cut=True), 24)
+    ask_many = compare.in_threads(partial(direct.ask, **options), 24)
     assert ask_many(questions * 8) == wanted * 8
-    direct.close()
     serve.register(admin, served.url, served.name, everyone=True)
     admin.model = served.name
-    assert [admin.ask(question, max_tokens=12, accept_cut=True) for question in questions] == wanted
-    body = {"model": served.name, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 4}
-    reply = admin.call("POST", "/api/chat/completions", body)
-    assert reply["system_fingerprint"] == f"passed on to {served.url} by the practice server"
-
-
-def test_a_stopped_server_frees_its_port(small_model_dir: Path) -> None:
-    server = serve.ModelServer(small_model_dir, device="cpu", patience=0.1)
-    with pytest.raises(serve.ServeError, match="does not answer after 0 seconds. Give it more `patience`"):
-        server.start()
-    assert serve._take_port(server.port) == server.port
+    assert [admin.ask(question, **options) for question in questions] == wanted
 
 
 def test_what_cannot_be_served_says_why(tmp_path: Path) -> None:
-    with pytest.raises(serve.ServeError, match="holds no whole model. Make one of base and adapter"):
-        serve.ModelServer(tmp_path).start()
+    with pytest.raises(serve.ServeError, match="holds no whole model. Make one"):
+        serve.ModelServer(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "no such type"}', encoding="utf-8")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        with pytest.raises(serve.ServeError, match=f"Port {port} of this machine is not free"):
-            serve.ModelServer(tmp_path, port=port).start()
-    with pytest.raises(serve.ServeError, match="is not served; transformers serve says:\n(?s:.)*Error: "):
-        serve.ModelServer(tmp_path, device="cpu").start()
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+        serve.ModelServer(tmp_path, port=taken.getsockname()[1])
+    with pytest.raises(
+        serve.ServeError, match="is not served; transformers serve says:\n(?s:.)*Error"
+    ):
+        serve.ModelServer(tmp_path, device="cpu")
+
+
+# ----------------------------------------------------------------------------------- write out
+
+FAMILIES = Path(trl.__file__).parent / "chat_templates"
+TALK = [
+    ("system", "Be brief."),
+    ("user", "What is CNU?"),
+    ("assistant", "A council."),
+    ("user", "And « ZMW » ?\n1"),
+]
+
+
+def go(template: str, turns: list[tuple[str, str]]) -> str:
+    """Carry out the few actions of Go's text/template that `ollama_template` writes."""
+    system = next((text for role, text in turns if role == "system"), "")
+    form = re.fullmatch(
+        r"\{\{ if \.System \}\}(.*)\{\{ else \}\}(.*)\{\{ end \}\}\{\{ range \.Messages \}\}"
+        r'\{\{ if eq \.Role "user" \}\}(.*)\{\{ else if eq \.Role "assistant" \}\}(.*)'
+        r"\{\{ end \}\}\{\{ end \}\}(.*)",
+        template,
+        re.DOTALL,
+    )
+    with_system, without, user, assistant, end = form.groups()
+    printed = with_system.replace("{{ .System }}", system) if system else without
+    for role, text in turns:
+        action = {"user": user, "assistant": assistant, "system": ""}[role]
+        printed += action.replace("{{ .Content }}", text)
+    return printed + end
+
+
+def read_template(name: str) -> str:
+    own = REPOSITORY / f"tests/chat_templates/{name}.jinja"
+    path = own if own.exists() else FAMILIES / f"{name}.jinja"
+    return path.read_text(encoding="utf-8") if path.exists() else name
+
+
+@pytest.fixture
+def tokenizer():
+    return AutoTokenizer.from_pretrained(TINY_CHAT)
+
+
+@pytest.mark.parametrize("turns", [TALK, TALK[1:], TALK[:2], TALK[1:2]])
+@pytest.mark.parametrize(
+    "family", [None, "qwen2_5", "qwen3", "gemma3", "phi3", "llama3_1", "cohere", "smollm2"]
+)
+def test_ollama_s_template_prints_what_the_chat_template_prints(tokenizer, family, turns) -> None:
+    if family:
+        tokenizer.chat_template = read_template(family)
+    wanted = model.render(tokenizer, [{"role": role, "content": text} for role, text in turns])
+    assert go(serve.ollama_template(tokenizer), turns) == wanted
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "smollm3",  # prints the day's date
+        "mistral_7b_v0.3",
+        "{{ raise_exception('no system here') }}",
+        "{% for m in messages %}{{ m.content | upper }}{% endfor %}",
+        "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
+        "{% for m in messages %}{{ m.content }}{% endfor %}{{ messages | length }}",
+    ],
+)
+def test_a_template_that_ollama_cannot_express_is_refused(tokenizer, template) -> None:
+    tokenizer.chat_template = read_template(template)
+    with pytest.raises(serve.ServeError, match="chat template"):
+        serve.ollama_template(tokenizer)
+
+
+def test_the_token_that_ollama_puts_first_is_not_printed_twice(tokenizer) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    first = tokenizer.bos_token = "<|pad|>"
+    special = [(first, tokenizer.bos_token_id)]
+    processor = TemplateProcessing(single=f"{first} $A", special_tokens=special)
+    tokenizer.backend_tokenizer.post_processor = processor
+    tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
+    turns = [{"role": role, "content": text} for role, text in TALK]
+    printed = go(serve.ollama_template(tokenizer), TALK)
+    assert first + printed == model.render(tokenizer, turns)
+
+
+def test_the_modelfile_names_weights_template_stops_and_context(tmp_path: Path) -> None:
+    folder = shutil.copytree(TINY_CHAT, tmp_path / "merged")
+    text = serve.write_modelfile(folder).read_text(encoding="utf-8")
+    assert text.startswith('FROM ./merged.gguf\nTEMPLATE """{{ if .System }}<|system|>')
+    assert 'PARAMETER stop "<|end|>"\n' in text and "PARAMETER temperature 0\n" in text
+    assert "PARAMETER num_ctx 1024\n" in text
+
+
+PARTS = {
+    "ByteLevel": {"add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+    "Metaspace": {"replacement": "▁", "prepend_scheme": "always", "split": True},
+    "Split": {
+        "behavior": "Isolated",
+        "invert": False,
+        "pattern": {"Regex": r"\p{Lu}(?!\p{Ll})|\p{N}"},
+    },
+    "Digits": {"individual_digits": True},
+    "Punctuation": {"behavior": "Isolated"},
+}
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        (["ByteLevel"], "gpt-2"),
+        (["Digits", "ByteLevel"], "smollm"),
+        (["Metaspace"], ""),
+        (["Split", "ByteLevel"], None),
+        (["Digits", "Punctuation", "ByteLevel"], None),
+    ],
+)
+def test_a_tokenizer_that_ollama_s_engine_would_read_otherwise_is_refused(
+    tmp_path: Path, parts: list[str], name: str | None
+) -> None:
+    folder = shutil.copytree(TINY_CHAT, tmp_path / "merged")
+    written = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    steps = [{"type": part} | PARTS[part] for part in parts]
+    written["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+    (folder / "tokenizer.json").write_text(json.dumps(written), encoding="utf-8")
+    if name is not None:
+        assert serve.name_pre_tokenizer(AutoTokenizer.from_pretrained(folder)) == name
+        assert serve.write_modelfile(folder).read_text("utf-8").startswith("FROM ./merged.gguf\n")
+        return
+    with pytest.raises(serve.ServeError, match="other tokens.*gguf="):
+        serve.write_modelfile(folder)
+    text = serve.write_modelfile(folder, gguf=Path("./mine.gguf")).read_text(encoding="utf-8")
+    assert text.startswith("FROM mine.gguf\n")
+
+
+def test_tiny_chat_is_read_as_smollm_is(tokenizer) -> None:
+    assert serve.name_pre_tokenizer(tokenizer) == "smollm"
