@@ -16,23 +16,30 @@ def main():
     parser = argparse.ArgumentParser(
         prog="bash 00-set_up/run_tutorial.sh", description=__doc__.partition(" It")[0], allow_abbrev=False
     )
-    parser.add_argument("--acronyms", metavar="PATH", help="your own list, JSON or CSV (example_data's if not given)")
-    parser.add_argument("--bucket", metavar="DIR", help="where everything is written (BUCKET of conf/conf.yaml)")
+    parser.add_argument("--acronyms", metavar="PATH", type=to_path, help="your own list, JSON or CSV (example_data's if not given)")
+    parser.add_argument("--bucket", metavar="DIR", type=to_path, help="where everything is written (BUCKET of conf/conf.yaml)")
     parser.add_argument("--all", action="store_true", help="run the two optional notebooks of stage 3, too")
     given = parser.parse_args()
     set_up.use_a_fitting_python()
     # Where it forbids Python to keep what it compiled, each of a dozen processes compiles torch again: 7 seconds.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    acronyms = [os.path.abspath(given.acronyms)] if given.acronyms else []
+    acronyms = [given.acronyms] if given.acronyms else []
     options = ["--all"] if given.all else []
     if given.bucket:
-        os.environ["BUCKET"] = os.path.abspath(given.bucket)
+        os.environ["BUCKET"] = given.bucket
     if acronyms:
         check_list(acronyms[0])
     python, notebooks = set_up.main([]), str(set_up.REPOSITORY / "00-set_up/run_notebooks.py")
     code = subprocess.call([python, notebooks, *acronyms, *options], cwd=str(set_up.REPOSITORY))
     print(f"The whole took {time.time() - started:.0f} seconds.")
     sys.exit(code)
+
+
+def to_path(text):
+    """Give a path that holds in another folder too; an empty one, such as that of an unset variable, is refused."""
+    if not text:
+        raise argparse.ArgumentTypeError("a path is needed, and this one is empty")
+    return os.path.abspath(text)
 
 
 def check_list(path):

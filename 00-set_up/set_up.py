@@ -1,9 +1,10 @@
-"""Set the tutorial up where it is to run: environment, settings, bucket, kernel, and a summary of what was found.
+"""Set the tutorial up where it is to run: environment, settings, bucket, kernel, and a summary.
 
     python3 00-set_up/set_up.py [--platform NAME]
 
-A second run installs nothing and needs no network. What it says goes into set_up.log too.
-It needs nothing but Python, and is written so that an older Python can read it as far as the advice to take a newer.
+A second run installs nothing and needs no network. What it says goes into set_up.log too, where
+preflight.py looks. It needs nothing but Python, and an older Python can read it as far as the
+advice to take a newer one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import shutil
 import site
 import subprocess
 import sys
+import urllib.parse
 import urllib.request
 import zlib
 from collections import namedtuple
@@ -26,12 +28,25 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = REPOSITORY / ".venv"
 STAMP = ENVIRONMENT / "installed.json"
 LOG = REPOSITORY / "00-set_up/set_up.log"
-LISTS = [REPOSITORY / name for name in ("requirements.txt", "00-set_up/constraints.txt", "pyproject.toml")]
+LISTS = [
+    REPOSITORY / name
+    for name in ("requirements.txt", "00-set_up/constraints.txt", "pyproject.toml")
+]
 PYTORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+# Without a traceback: what is wrong in conf.yaml is told in one line.
+MAKE_DIRS = (
+    "import sys; sys.tracebacklimit = 0; import helpers.config as c; c.load_config().make_dirs()"
+)
 OLDEST_TORCH = (2, 6)  # as in requirements.txt
+TORCH_VERSION = "from importlib.metadata import version; print(version('torch'))"
+# JupyterLab opens a .md as its source unless it is told otherwise.
+VIEWER = {
+    "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}}
+}
 
-# The one place that says what a platform changes: whether its Python brings torch and JupyterLab (its torch is used
-# as it is, its kernel "python3" becomes ours); the folder that outlives the service, where models and results belong;
+# The one place that says what a platform changes: whether its Python brings torch and JupyterLab
+# (its torch is used as it is, its kernel "python3" becomes ours); the folder that outlives the
+# service, where models and results belong;
 # folders, seen from the repository, that may be mounted as the bucket.
 Platform = namedtuple("Platform", "brings_torch, in_place, lasting_dir, buckets")
 PLATFORMS = {
@@ -47,12 +62,18 @@ class SetUpError(Exception):
 
 
 def main(arguments=None):
-    """Set up and give the path of the Python that has it all; or say why not, here and in the log, and exit with 1."""
+    """Set up and give the path of the Python that has it all; or say and log why not, and exit."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--platform", choices=PLATFORMS, help="where this runs (as the last time, or local)")
+    parser.add_argument(
+        "--platform", choices=PLATFORMS, help="where this runs (as the last time, or local)"
+    )
     parser.add_argument("--dev", action="store_true", help="the tools that check the project too")
-    parser.add_argument("--newest", action="store_true", help="the newest releases instead of the tested ones")
-    parser.add_argument("--torch", choices=("cpu", "cuda"), help="for another machine than this one, as in an image")
+    parser.add_argument(
+        "--newest", action="store_true", help="the newest releases instead of the tested ones"
+    )
+    parser.add_argument(
+        "--torch", choices=("cpu", "cuda"), help="for another machine than this one, as in an image"
+    )
     given = parser.parse_args(arguments)
     use_a_fitting_python()
     sys.stdout.reconfigure(errors="replace")  # a Windows console may lack a letter
@@ -62,7 +83,10 @@ def main(arguments=None):
         python, found = set_up(name, given.dev, given.newest, given.torch)
     except (SetUpError, OSError, subprocess.CalledProcessError) as error:
         say(f"Failed: {error}")
-        sys.exit(f"The set-up did not end well. What it said is in {LOG}; run it again when that is mended.")
+        sys.exit(
+            "The set-up did not end well. "
+            f"What it said is in {LOG}; run it again when that is mended."
+        )
     say("\n".join(f"  {name:<12} {value}" for name, value in found))
     say("Set-up ended well.")
     return python
@@ -74,19 +98,23 @@ def set_up(name, dev=False, newest=False, kind=None):
     torch = find_torch() if platform.brings_torch else None
     python = install(name, torch, dev, newest, kind)
     made = write_settings(platform)
-    run(python, "-c", "import sys; sys.tracebacklimit = 0; import helpers.config as c; c.load_config().make_dirs()")
+    run(python, "-c", MAKE_DIRS)
     lasting = find_lasting_dir(platform)
     if platform.brings_torch and not platform.in_place:
         replace_kernel(python)
+    if not platform.in_place:
+        show_pages(
+            Path.home() / ".jupyter" if platform.brings_torch else ENVIRONMENT / "etc/jupyter"
+        )
     if lasting:
         keep_models(lasting)
         open_readme()
         give_to_owner(lasting)
-    version = ask(python, "from importlib.metadata import version; print(version('torch'))")
+    version = ask(python, TORCH_VERSION)
     return python, [
         ("platform", f"{name}, {machine.system()} {machine.machine()}"),
         ("Python", f"{machine.python_version()}, {sys.executable}"),
-        ("PyTorch", f"{version}, {'the one that was here, kept' if torch else 'installed in .venv'}"),
+        ("PyTorch", f"{version}, {'kept as it was' if torch else 'installed in .venv'}"),
         ("GPU", find_gpu() or "no NVIDIA GPU found"),
         ("settings", f"conf/conf.yaml, {'made now' if made else 'left as it was'}"),
         ("bucket", ask(python, "import helpers.config as c; print(c.load_config().bucket)")),
@@ -95,7 +123,7 @@ def set_up(name, dev=False, newest=False, kind=None):
     ]
 
 
-# --- the environment -----------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------- the environment
 
 
 def use_a_fitting_python():
@@ -105,18 +133,25 @@ def use_a_fitting_python():
     for name in ("python3.13", "python3.12", "python3.11"):
         if shutil.which(name):
             sys.exit(subprocess.call([name, *sys.argv]))
-    sys.exit(f"Python 3.11, 3.12 or 3.13 is needed; this is {machine.python_version()}. See https://www.python.org.")
+    sys.exit(
+        f"Python 3.11, 3.12 or 3.13 is needed; this is {machine.python_version()}. "
+        "See https://www.python.org."
+    )
 
 
 def install(name, torch, dev=False, newest=False, kind=None):
-    """Install what is missing, and give the Python that has it. An environment left halfway, or moved, is made anew."""
+    """Install what is missing, and give the Python that has it.
+
+    An environment that was left halfway, or moved, is made anew.
+    """
     platform = PLATFORMS[name]
     in_environment = ENVIRONMENT / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     python = Path(sys.executable) if platform.in_place else in_environment
     wanted, has = make_stamp(name, dev, newest), read_stamp()
     if python.exists() and has in (wanted, {**wanted, "dev": True}):
         return str(python)
-    say(f"Installing the {'newest' if newest else 'tested'} versions of the libraries: once, a few minutes.")
+    versions = "newest" if newest else "tested"
+    say(f"Installing the {versions} versions of the libraries: once, a few minutes.")
     if not platform.in_place and not (python.exists() and has.get("where") == str(REPOSITORY)):
         make_environment(torch is not None)
     ENVIRONMENT.mkdir(exist_ok=True)
@@ -124,11 +159,13 @@ def install(name, torch, dev=False, newest=False, kind=None):
     pip = [python, "-m", "pip", "install", "--no-compile", "--disable-pip-version-check"]
     pip += ["--upgrade"] if newest else ["-c", write_constraints(torch, platform.in_place)]
     run(*pip, "setuptools>=77", *([] if torch else ["torch", *find_torch_index(kind)]))
-    if torch and ask(python, "from importlib.metadata import version; print(version('torch'))") != torch:
+    if torch and ask(python, TORCH_VERSION) != torch:
         raise SetUpError(
-            f"{ENVIRONMENT} does not see the platform's PyTorch {torch}, which is not to be installed twice."
+            f"{ENVIRONMENT} does not see the platform's PyTorch {torch}, "
+            "which is not to be installed twice."
         )
-    # What makes the helpers importable is built with that setuptools: pip would take an old one of the platform's.
+    # What makes the helpers importable is built with that setuptools: pip would take an old one of
+    # the platform's.
     run(*pip, "--no-build-isolation", "-r", "requirements.txt", *(["-e", ".[dev]"] if dev else []))
     STAMP.write_text(json.dumps(wanted), encoding="utf-8")
     return str(python)
@@ -137,7 +174,13 @@ def install(name, torch, dev=False, newest=False, kind=None):
 def make_stamp(name, dev, newest):
     """Say what a set-up is: where, from which lists, for which platform."""
     lists = zlib.crc32(b"".join(path.read_bytes() for path in LISTS))
-    return {"where": str(REPOSITORY), "lists": lists, "platform": name, "dev": dev, "newest": newest}
+    return {
+        "where": str(REPOSITORY),
+        "lists": lists,
+        "platform": name,
+        "dev": dev,
+        "newest": newest,
+    }
 
 
 def read_stamp():
@@ -146,16 +189,18 @@ def read_stamp():
 
 
 def make_environment(sees_platform):
-    """Make .venv, which sees the packages of this Python, a virtual environment itself or not, behind its own."""
+    """Make .venv, which sees the packages of this Python, itself virtual or not, behind its own."""
     run(sys.executable, "-m", "venv", "--clear", ENVIRONMENT)
     if sees_platform:
         own = next(ENVIRONMENT.glob("lib/python*/site-packages"))
         folders = [*site.getsitepackages(), site.getusersitepackages()]
-        (own / "platform.pth").write_text("".join(f"import site; site.addsitedir({path!r})\n" for path in folders))
+        (own / "platform.pth").write_text(
+            "".join(f"import site; site.addsitedir({path!r})\n" for path in folders)
+        )
 
 
 def write_constraints(torch, in_place):
-    """Write the tested versions, with the torch that is here in the place of ours; in place, that alone."""
+    """Write the tested versions, but the torch that is here; in place, that alone."""
     lines = [] if in_place else LISTS[1].read_text(encoding="utf-8").splitlines()
     if torch:
         lines = [line for line in lines if not line.startswith("torch==")] + [f"torch=={torch}"]
@@ -166,19 +211,26 @@ def write_constraints(torch, in_place):
 
 def find_torch():
     """Give the version of the torch that this Python has, which is never replaced, or None."""
-    metadata = import_module("importlib.metadata")  # Python 3.7, which comes here to be sent on, has none
+    # Python 3.7, which comes here to be sent on, has none.
+    metadata = import_module("importlib.metadata")
     try:
         found = metadata.version("torch")
     except metadata.PackageNotFoundError:
         return None
     if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_TORCH:
         oldest = ".".join(map(str, OLDEST_TORCH))
-        raise SetUpError(f"This platform brings PyTorch {found}; {oldest} or newer is needed. Choose a newer image.")
+        raise SetUpError(
+            f"This platform brings PyTorch {found}; {oldest} or newer is needed. "
+            "Choose a newer image."
+        )
     return found
 
 
 def find_torch_index(kind=None):
-    """Name PyTorch's own index on Linux without a GPU, if it answers: PyPI's wheel brings 3 GB of CUDA along."""
+    """Name PyTorch's own index on Linux without a GPU, if it answers.
+
+    PyPI's wheel brings 3 GB of CUDA along.
+    """
     if machine.system() != "Linux" or (kind or ("cuda" if find_gpu() else "cpu")) == "cuda":
         return []
     try:
@@ -191,17 +243,19 @@ def find_torch_index(kind=None):
 def find_gpu():
     """Name the NVIDIA GPUs that the driver lists, or give an empty text."""
     try:
-        listed = subprocess.run(["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
     return "; ".join(line.partition(" (UUID")[0] for line in listed.stdout.decode().splitlines())
 
 
-# --- settings and places -------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------- settings and places
 
 
 def write_settings(platform):
-    """Make conf/conf.yaml from the example, for its owner's eyes only; one that exists is left as it is."""
+    """Make conf/conf.yaml from the example, for its owner's eyes only, unless there is one."""
     path = REPOSITORY / "conf/conf.yaml"
     if path.exists():
         return False
@@ -209,13 +263,16 @@ def write_settings(platform):
     bucket = find_bucket(platform)
     if bucket:
         text += f"\nBUCKET: {json.dumps(str(bucket))}\n"
-    with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(text)
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
     return True
 
 
 def find_bucket(platform):
-    """Give the folder mounted as the bucket, or one that outlives the service; None: the repository's own will do."""
+    """Give the folder mounted as the bucket, or one that outlives the service.
+
+    None: the repository's own will do.
+    """
     mounted = [name for name in platform.buckets if (REPOSITORY / name).is_dir()]
     lasting = find_lasting_dir(platform)
     if mounted or not lasting or lasting in REPOSITORY.parents:
@@ -230,7 +287,7 @@ def find_lasting_dir(platform):
 
 
 def keep_models(lasting):
-    """Let the hub's cache, which is $HF_HOME or ~/.cache/huggingface, lie where it outlives the service."""
+    """Let the hub's cache ($HF_HOME or ~/.cache/huggingface) lie where it outlives the service."""
     cache, kept = Path.home() / ".cache/huggingface", lasting / ".cache/huggingface"
     kept.mkdir(parents=True, exist_ok=True)
     cache.parent.mkdir(parents=True, exist_ok=True)
@@ -238,18 +295,26 @@ def keep_models(lasting):
         cache.symlink_to(kept)
 
 
+def show_pages(jupyter_dir):
+    """Let JupyterLab show Markdown as a page; what its user has set goes before this."""
+    path = jupyter_dir / "labconfig/default_setting_overrides.d/acronym-tutorial.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(VIEWER), encoding="utf-8")
+
+
 def open_readme():
     """Let JupyterLab, which is started in the folder above, open on the README."""
     settings = Path.home() / ".jupyter/jupyter_server_config.py"
-    page = f"c.LabApp.default_url = '/lab/tree/{REPOSITORY.name}/README.md'\n"
+    address = f"/lab/tree/{urllib.parse.quote(REPOSITORY.name)}/README.md"
+    line = f"c.LabApp.default_url = {address!r}\n"  # the folder's name may hold a quote
     settings.parent.mkdir(exist_ok=True)
     before = settings.read_text(encoding="utf-8") if settings.exists() else ""
-    if page not in before:
-        settings.write_text(before + page, encoding="utf-8")
+    if line not in before:
+        settings.write_text(before + line, encoding="utf-8")
 
 
 def replace_kernel(python):
-    """JupyterLab is the platform's: its kernel "python3", which the notebooks ask for, becomes the one of .venv."""
+    """Make the kernel "python3" of the platform's JupyterLab, which notebooks ask for, .venv's."""
     jupyter = shutil.which("jupyter")
     prefix = Path(jupyter).parents[1] if jupyter else Path.home() / ".local"
     prefix = prefix if os.access(str(prefix), os.W_OK) else Path.home() / ".local"
@@ -266,7 +331,7 @@ def give_to_owner(lasting):
     run("chown", "-hR", f"{owner.st_uid}:{owner.st_gid}", *(path for path in made if path.exists()))
 
 
-# --- saying and running --------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------ saying and running
 
 
 def say(text):
@@ -277,13 +342,20 @@ def say(text):
 
 
 def run(*command):
-    """Run a command in the repository; its words go to a terminal as they are, or else into the log too."""
-    command, options = list(map(str, command)), {"cwd": str(REPOSITORY), "stdin": subprocess.DEVNULL}
+    """Run a command in the repository; its words go to a terminal, or else into the log too."""
+    command = list(map(str, command))
+    options = {"cwd": str(REPOSITORY), "stdin": subprocess.DEVNULL}
     if sys.stdout.isatty():  # where pip draws its bars
         subprocess.run(command, check=True, **options)
         return
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "encoding": "utf-8", "errors": "replace"}
-    with subprocess.Popen(command, env={**os.environ, "PIP_PROGRESS_BAR": "off"}, **pipe, **options) as process:
+    pipe = {
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "encoding": "utf-8",
+        "errors": "replace",
+    }
+    environment = {**os.environ, "PIP_PROGRESS_BAR": "off"}
+    with subprocess.Popen(command, env=environment, **pipe, **options) as process:
         for line in process.stdout:
             say(line.rstrip())
     if process.returncode:
@@ -292,7 +364,9 @@ def run(*command):
 
 def ask(python, code):
     """Give what a line of Python prints in the environment."""
-    return subprocess.check_output([python, "-c", code], cwd=str(REPOSITORY), universal_newlines=True).strip()
+    return subprocess.check_output(
+        [python, "-c", code], cwd=str(REPOSITORY), universal_newlines=True
+    ).strip()
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""How fast each stage is, and how time and memory grow with the number of acronyms: two tables, each on its page.
+"""How fast each stage is, and how time and memory grow with the number of acronyms: two tables of README.md.
 
     python benchmarks/stages.py            all three stages beside the original tutorial's way and beside what the
                                            machine allows; adds the rounds to those of stages.json on the same
-                                           processor, and writes the table of all of them into README.md
-    python benchmarks/stages.py --check    measures again, and says whether each ratio lies in the spread that README.md
+                                           processor, and writes the table of all of them
+    python benchmarks/stages.py --check    measures again, and says whether each ratio lies in the spread that the page
                                            states; writes nothing
-    python benchmarks/stages.py --growth   10 to 10,000 acronyms; writes its table into benchmarks/README.md
+    python benchmarks/stages.py --growth   10 to 10,000 acronyms; writes its table
 
 In each round the two ways and the bound (ways.py) follow one another, so that a busy machine slows all three. For
 growth each stage and size runs in a process of its own, so that its peak memory is its own; where a whole run would
 take hours, a part is measured and multiplied: such numbers begin with "~". The acronyms are invented, the LLM is the
 practice server and the model tiny-chat, stand-ins all.
-`--small` shrinks everything, to try the command itself: its numbers mean nothing, and the pages stay as they are.
+`--small` shrinks everything, to try the command itself: its numbers mean nothing, and the page stays as it is.
 """
 
 import argparse
@@ -62,8 +62,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, help="where the table stands, if not on its page; with --small nowhere")
     parser.add_argument("--runs", type=Path, help="where the rounds are kept; stages.json, or with --small nowhere")
     given = parser.parse_args()
-    usual = HERE / "README.md" if given.growth else REPOSITORY / "README.md"
-    page = given.page or (None if given.small else usual)
+    page = given.page or (None if given.small else HERE / "README.md")
     if given.growth:
         measure_growth(given.small, page)
     else:

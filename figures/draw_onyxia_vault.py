@@ -1,4 +1,4 @@
-"""Draw 00-set_up/onyxia_vault.png: how a secret of Onyxia's vault reaches the notebooks. No screenshot."""
+"""Draw 00-set_up/onyxia_vault.png: how a secret of Onyxia's vault reaches the notebooks."""
 
 from pathlib import Path
 
@@ -15,9 +15,26 @@ KEYS = (
 
 
 def draw_box(axes, left: float, width: float, title: str, colour: str) -> None:
-    box = FancyBboxPatch((left, 0.4), width, 4.3, boxstyle="round,pad=0.05", facecolor="white", edgecolor=colour, lw=2)
+    box = FancyBboxPatch(
+        (left, 0.4),
+        width,
+        4.3,
+        boxstyle="round,pad=0.05",
+        facecolor="white",
+        edgecolor=colour,
+        lw=2,
+    )
     axes.add_patch(box)
-    axes.text(left + width / 2, 4.35, title, ha="center", va="center", weight="bold", color=colour, fontsize=12)
+    axes.text(
+        left + width / 2,
+        4.35,
+        title,
+        ha="center",
+        va="center",
+        weight="bold",
+        color=colour,
+        fontsize=12,
+    )
 
 
 def main() -> None:
@@ -41,19 +58,53 @@ def main() -> None:
     )
     for row, line in enumerate(lines):
         family = "monospace" if "=" in line else None
-        axes.text(9.25, 3.45 - 0.5 * row, line, ha="center", va="center", fontsize=9.5, family=family, color=INK)
+        axes.text(
+            9.25,
+            3.45 - 0.5 * row,
+            line,
+            ha="center",
+            va="center",
+            fontsize=9.5,
+            family=family,
+            color=INK,
+        )
     draw_box(axes, 12.1, 3.3, "3. The notebook", BLUE)
     for row, line in enumerate(
-        ("OWUI_TOKEN   set (hidden)", "HF_TOKEN     set (hidden)", "", "shown as set, never read out")
+        (
+            "OWUI_TOKEN   set (hidden)",
+            "HF_TOKEN     set (hidden)",
+            "",
+            "shown as set, never read out",
+        )
     ):
         family = "monospace" if "set (" in line else None
-        axes.text(13.75, 3.45 - 0.5 * row, line, ha="center", va="center", fontsize=8.6, family=family, color=INK)
+        axes.text(
+            13.75,
+            3.45 - 0.5 * row,
+            line,
+            ha="center",
+            va="center",
+            fontsize=8.6,
+            family=family,
+            color=INK,
+        )
     for start, end in ((6.5, 7.5), (11.0, 12.0)):
-        axes.annotate("", (end, 2.5), (start, 2.5), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 2})
+        axes.annotate(
+            "", (end, 2.5), (start, 2.5), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 2}
+        )
     axes.text(
-        7.8, -0.15, "A drawing of our own; the pages look a little different.", ha="center", color=FAINT, fontsize=9
+        7.8,
+        -0.15,
+        "A drawing of our own; the pages look a little different.",
+        ha="center",
+        color=FAINT,
+        fontsize=9,
     )
-    figure.savefig(Path(__file__).parents[1] / "00-set_up/onyxia_vault.png", dpi=110, metadata={"Software": None})
+    figure.savefig(
+        Path(__file__).parents[1] / "00-set_up/onyxia_vault.png",
+        dpi=110,
+        metadata={"Software": None},
+    )
 
 
 if __name__ == "__main__":

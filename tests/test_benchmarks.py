@@ -147,8 +147,8 @@ def test_a_page_without_a_place_is_refused(stages, tmp_path):
     assert page.read_text() == "text"
 
 
-def test_the_readme_shows_the_table_and_names_the_device(stages):
-    page = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+def test_the_page_shows_the_table_and_names_the_device(stages):
+    page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
     header, _, *lines = between(page, stages.MARKS)
     assert header == list(stages.COLUMNS) and len(lines) == 6
     assert all(len(stages._RATIO.findall(" | ".join(line))) == 2 for line in lines)

@@ -1,7 +1,8 @@
 """The set-up and the two commands, run as the platforms run them, in folders that stand for theirs.
 
-The interpreter that stands for a platform's sees the packages of the one that runs the tests, torch among them. The
-package index is asked for one thing, setuptools, to build what makes the helpers importable.
+The interpreter that stands for a platform's sees the packages of the one that runs the tests, torch
+among them. The package index is asked for one thing, setuptools, to build what makes the helpers
+importable.
 """
 
 import ast
@@ -14,6 +15,8 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import unquote
 
 import pytest
 
@@ -23,7 +26,19 @@ if [ "$1" = -V ]; then echo Python; exit; fi
 echo "$BUCKET|$*" >>calls
 exit ${STATUS:-0}
 """
-SOURCE = 'source "$1/00-set_up/init_locally.sh" </dev/null; echo "status=$? active=${active:-no} options=$-"'
+SOURCE = """
+source "$1/00-set_up/init_locally.sh" </dev/null
+echo "status=$? active=${active:-no} options=$-"
+"""
+VIEWER = "labconfig/default_setting_overrides.d/acronym-tutorial.json"
+READ_VIEWERS = """
+import json, tempfile
+from jupyterlab.commands import get_app_dir
+from jupyterlab_server.settings_utils import get_settings
+places = [f"{get_app_dir()}/settings", f"{get_app_dir()}/schemas", tempfile.mkdtemp()]
+found, _ = get_settings(*places, "@jupyterlab/docmanager-extension:plugin")
+print(json.dumps(found["schema"]["properties"]["defaultViewers"]["default"]))
+"""
 # Another user, who may still read the Python that runs the tests, wherever that lies.
 AS_NOBODY = "setpriv --reuid 65534 --regid 65534 --clear-groups".split()
 AS_NOBODY += ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
@@ -80,30 +95,39 @@ def load(clone: Path):
 
 def test_help_tells_the_options(clone):
     done = run("bash", clone / "00-set_up/run_tutorial.sh", "--help")
-    assert done.returncode == 0 and "--acronyms PATH" in done.stdout and "--bucket DIR" in done.stdout
+    assert done.returncode == 0
+    assert {"--acronyms", "--bucket"} <= set(done.stdout.split())
     assert not (clone / ".venv").exists()
 
 
-@pytest.mark.parametrize("options", [["--acronym", "x"], ["x.json"], ["--acronyms"]])
+@pytest.mark.parametrize(
+    "options",
+    [["--acronym", "x"], ["x.json"], ["--acronyms"], ["--acronyms", ""], ["--bucket", ""]],
+)
 def test_a_wrong_option_is_told(clone, options):
     done = run("bash", clone / "00-set_up/run_tutorial.sh", *options)
     assert done.returncode == 2 and "usage:" in done.stderr and options[0] in done.stderr
     assert not (clone / ".venv").exists()
 
 
-@pytest.mark.parametrize(("content", "words"), [(None, "No such file"), ("[]", "no entry"), ("[{}]", "entry 1")])
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "No such file"), ("[]", "no entry"), ("[{}]", "entry 1")]
+)
 def test_a_bad_list_stops_before_anything_is_installed(clone, tmp_path, content, words):
+    path = tmp_path / "my list.json"
     if content:
-        (tmp_path / "my list.json").write_text(content)
-    done = run("bash", clone / "00-set_up/run_tutorial.sh", "--acronyms", "my list.json", cwd=tmp_path)
-    assert done.returncode != 0 and words in done.stderr and str(tmp_path / "my list.json") in done.stderr
+        path.write_text(content)
+    command = ["bash", clone / "00-set_up/run_tutorial.sh", "--acronyms", path.name]
+    done = run(*command, cwd=tmp_path)
+    assert done.returncode != 0 and words in done.stderr and str(path) in done.stderr
     assert "Traceback" not in done.stderr
     assert not (clone / ".venv").exists()
 
 
 def test_options_are_relative_to_the_current_folder(installed, tmp_path):
     options = ("--acronyms", "my list.json", "--bucket", "my bucket")
-    (tmp_path / "my list.json").write_text('[{"acronym": "CGT", "definition": "Cooking Gourmet Taste"}]')
+    entry = {"acronym": "CGT", "definition": "Cooking Gourmet Taste"}
+    (tmp_path / "my list.json").write_text(json.dumps([entry]))
     done = run("bash", installed / "00-set_up/run_tutorial.sh", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     last_call = (installed / "calls").read_text().splitlines()[-1]
@@ -119,7 +143,8 @@ def test_a_second_run_installs_nothing(installed):
 
 
 def test_failing_notebooks_fail_the_command(installed):
-    (installed / ".venv/bin/python").write_text(STAND_IN.replace("exit ${", "[ $# = 2 ] || exit ${"))
+    only_notebooks = STAND_IN.replace("exit ${", "[ $# = 2 ] || exit ${")
+    (installed / ".venv/bin/python").write_text(only_notebooks)
     assert run("bash", installed / "00-set_up/run_tutorial.sh", STATUS="3").returncode == 3
 
 
@@ -158,6 +183,7 @@ def test_init_locally_leaves_only_an_active_environment(installed, tmp_path, she
     assert (installed / "conf/conf.yaml").read_text() == example
     assert (installed / "conf/conf.yaml").stat().st_mode & 0o77 == 0, "it will hold a key"
     assert "make_dirs" in (installed / "calls").read_text()
+    assert (installed / ".venv/etc/jupyter" / VIEWER).exists()
 
 
 def test_init_locally_keeps_the_settings_of_the_reader(installed):
@@ -189,12 +215,40 @@ def test_an_older_python_is_sent_on_or_told(clone, monkeypatch, tmp_path, capsys
     assert caught.value.code == 7
 
 
+# JupyterLab
+
+
+def read_settings(path: Path):
+    """What JupyterLab makes of its settings in Python."""
+    settings = SimpleNamespace(LabApp=SimpleNamespace(), ServerApp=SimpleNamespace())
+    exec(path.read_text(), {"c": settings})
+    return settings
+
+
+@pytest.mark.parametrize("name", ["acronym-tutorial", "a 'clone' of \"ours\"", "été #1"])
+def test_jupyterlab_opens_on_the_readme_whatever_the_clone_is_called(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    set_up = load(copy(tmp_path / name))
+    for _ in range(2):
+        set_up.open_readme()
+    address = read_settings(tmp_path / ".jupyter/jupyter_server_config.py").LabApp.default_url
+    assert unquote(address) == f"/lab/tree/{name}/README.md" and not set(address) & set(" '\"#")
+
+
+@pytest.mark.parametrize("variable", ["JUPYTER_CONFIG_DIR", "JUPYTER_CONFIG_PATH"])
+def test_jupyterlab_shows_markdown_as_a_page(clone, tmp_path, variable):
+    """The folder is the user's, or that of an environment: JupyterLab looks into both."""
+    load(clone).show_pages(tmp_path / "jupyter")
+    done = run(sys.executable, "-c", READ_VIEWERS, **{variable: str(tmp_path / "jupyter")})
+    assert json.loads(done.stdout)["markdown"] == "Markdown Preview", done.stderr
+
+
 # The platforms
 
 
 @pytest.fixture(scope="module")
 def platform_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python such as a datalab brings, with torch and a jupyter command, as a folder like /opt/conda."""
+    """A Python such as a datalab brings, with torch and a jupyter command, like /opt/conda."""
     folder = tmp_path_factory.mktemp("opt") / "conda"
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     own = next(folder.glob("lib/python*/site-packages"))
@@ -209,7 +263,7 @@ def platform_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check_environment(repository: Path) -> None:
-    """The environment uses the platform's torch, did not install one, and has the helpers of this clone."""
+    """The environment uses the platform's torch, installed none, and has this clone's helpers."""
     python = repository / ".venv/bin/python"
     where = "import torch, helpers; print(torch.__file__); print(helpers.__file__)"
     torch_path, helpers_path = run(python, "-c", where, cwd=repository).stdout.splitlines()
@@ -242,16 +296,19 @@ def test_onyxia_pipes_the_script_in_twice(open_dir, platform_dir, user):
     home, lasting = open_dir / "home", open_dir / "home/work"
     address = make_origin(open_dir / "origin" / "acronym-tutorial")
     lasting.mkdir(parents=True)
-    (home / ".jupyter").mkdir()
-    (home / ".jupyter/jupyter_server_config.py").write_text("c.ServerApp.port = 8888\n")
+    settings_path = home / ".jupyter/jupyter_server_config.py"
+    settings_path.parent.mkdir()
+    settings_path.write_text("c.ServerApp.port = 8888\n")
     if os.geteuid() == 0:  # the folder is the user's, also where the script runs as root
-        for path in (open_dir, home, lasting, home / ".jupyter", home / ".jupyter/jupyter_server_config.py"):
+        for path in (open_dir, home, lasting, settings_path.parent, settings_path):
             os.chown(path, 65534, 65534)
     script = (REPOSITORY / "00-set_up/init_onyxia.sh").read_text()
-    places = {"HOME": str(home), "PATH": f"{platform_dir}/bin:{os.environ['PATH']}", "TMPDIR": str(home)}
+    path = f"{platform_dir}/bin:{os.environ['PATH']}"
+    places = {"HOME": str(home), "PATH": path, "TMPDIR": str(home)}
     # Git trusts no repository of another user: here, that of the tests.
     (home / ".gitconfig").write_text("[safe]\n\tdirectory = *\n")
-    variables = {k: v for k, v in os.environ.items() if k not in ("HF_HOME", "VIRTUAL_ENV")} | places
+    hidden = ("HF_HOME", "VIRTUAL_ENV")
+    variables = {k: v for k, v in os.environ.items() if k not in hidden} | places
     command = [*(AS_NOBODY if user == "another" else []), "bash", "-s", "--", address]
     for turn in (1, 2):
         options = {"input": script, "cwd": lasting, "env": variables, "timeout": 300}
@@ -264,21 +321,23 @@ def test_onyxia_pipes_the_script_in_twice(open_dir, platform_dir, user):
     assert "Set-up ended well." in (lasting / "init_onyxia.log").read_text()
     assert (home / ".cache/huggingface").resolve() == lasting / ".cache/huggingface"
     assert (repository / "bucket/data").is_dir()
-    settings = (home / ".jupyter/jupyter_server_config.py").read_text()
-    assert settings.startswith("c.ServerApp.port = 8888\n")
-    assert settings.count("c.LabApp.default_url = '/lab/tree/acronym-tutorial/README.md'") == 1
-    prefix = platform_dir if user == "root" else home / ".local"  # another user may not write into the platform's
+    assert settings_path.read_text().count("default_url") == 1
+    assert read_settings(settings_path).ServerApp.port == 8888
+    assert (home / ".jupyter" / VIEWER).exists()
+    # Another user may not write into the platform's folder.
+    prefix = platform_dir if user == "root" else home / ".local"
     kernel = json.loads((prefix / "share/jupyter/kernels/python3/kernel.json").read_text())
     assert kernel["argv"][0] == str(repository / ".venv/bin/python")
     if os.geteuid() == 0:
-        made = [repository, repository / ".venv/bin/python", repository / "conf/conf.yaml", home / ".jupyter"]
+        made = [repository, repository / ".venv/bin/python", repository / "conf/conf.yaml"]
+        made += [home / ".jupyter", home / ".jupyter" / VIEWER]
         assert {path.lstat().st_uid for path in made} == {65534}
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 @pytest.mark.parametrize("mounted", [True, False])
 def test_gcp_finds_the_interpreter_and_the_bucket(tmp_path, platform_dir, shell, mounted):
-    """`sh` is dash on Debian. The environment is made once, and only looked for in the other cases."""
+    """`sh` is dash on Debian. The environment is made once; the other cases only look for it."""
     clone = copy(tmp_path / "a clone")
     if mounted:
         (tmp_path / "bucket").mkdir()
@@ -293,7 +352,8 @@ def test_gcp_finds_the_interpreter_and_the_bucket(tmp_path, platform_dir, shell,
         own = clone / f".venv/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
         own.mkdir(parents=True)
         (own / "tests.pth").write_text(f"{clone}\n{sysconfig.get_path('purelib')}\n")
-    places = {"CONDA_DIR": str(platform_dir), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PIP_NO_INDEX": "0"}
+    places = {"CONDA_DIR": str(platform_dir), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    places["PIP_NO_INDEX"] = "0"
     for _ in range(2 if whole else 1):
         done = run(shell, clone / "00-set_up/init_gcp.sh", cwd=tmp_path, **places)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -319,7 +379,9 @@ def test_colab_installs_in_place_and_only_what_is_missing(clone, monkeypatch):
         set_up.install("colab", "2.9.0+cu126", dev=True)
 
 
-@pytest.mark.parametrize(("found", "verdict"), [("2.9.0+cu128", "kept"), ("2.5.1", "told"), (None, "absent")])
+@pytest.mark.parametrize(
+    ("found", "verdict"), [("2.9.0+cu128", "kept"), ("2.5.1", "told"), (None, "absent")]
+)
 def test_a_torch_that_is_there_is_kept_or_named_as_too_old(clone, monkeypatch, found, verdict):
     import importlib.metadata as metadata
 
@@ -331,13 +393,13 @@ def test_a_torch_that_is_there_is_kept_or_named_as_too_old(clone, monkeypatch, f
     set_up = load(clone)
     monkeypatch.setattr(metadata, "version", version)
     if verdict == "told":
-        with pytest.raises(set_up.SetUpError, match="brings PyTorch 2.5.1; 2.6 or newer.*newer image"):
+        with pytest.raises(set_up.SetUpError, match="PyTorch 2.5.1; 2.6 or newer.*newer image"):
             set_up.find_torch()
     else:
         assert set_up.find_torch() == found
 
 
-def test_a_repository_outside_the_lasting_folder_gets_its_bucket_there(clone, tmp_path, monkeypatch):
+def test_a_clone_outside_the_lasting_folder_gets_its_bucket_there(clone, tmp_path, monkeypatch):
     set_up = load(clone)
     onyxia = set_up.PLATFORMS["onyxia"]
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -351,10 +413,11 @@ def test_the_cpu_wheel_is_taken_only_without_a_gpu(clone, monkeypatch):
     set_up = load(clone)
     monkeypatch.setattr(set_up.machine, "system", lambda: "Linux")
     monkeypatch.setattr(set_up, "find_gpu", lambda: "NVIDIA L4")
-    monkeypatch.setattr(set_up.urllib.request, "urlopen", lambda *_, **__: pytest.fail("the index was asked"))
+    ask = "urlopen"
+    monkeypatch.setattr(set_up.urllib.request, ask, lambda *_, **__: pytest.fail("asked"))
     assert set_up.find_torch_index() == []
     monkeypatch.setattr(set_up, "find_gpu", lambda: "")
-    monkeypatch.setattr(set_up.urllib.request, "urlopen", lambda *_, **__: open(os.devnull))
+    monkeypatch.setattr(set_up.urllib.request, ask, lambda *_, **__: open(os.devnull))
     assert set_up.find_torch_index()[1].endswith("/whl/cpu")
     assert set_up.find_torch_index("cuda") == []
 
