@@ -2,9 +2,8 @@
 
     python3 00-set_up/set_up.py [--platform NAME]
 
-A second run installs nothing and needs no network. What it says goes into set_up.log too, where
-preflight.py looks. It needs nothing but Python, and an older Python can read it as far as the
-advice to take a newer one.
+A second run installs nothing and needs no network. What it says goes into set_up.log too. It
+needs nothing but Python, and an older Python can read it as far as the advice to take a newer one.
 """
 
 from __future__ import annotations
