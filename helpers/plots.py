@@ -26,8 +26,8 @@ LINES = "line-height:2;max-width:60em;font-family:monospace"  # of HTML that sho
 # Of stage 3's figure: title, measure, what is counted, and whether that is the wrong answers.
 PANELS = (
     ("Recall", RECALL, "your acronyms answered", False),
-    ("Invention", MEASURES["unknown"], "made-up acronyms given a meaning", True),
-    ("Forgetting", MEASURES["known"], "well-known acronyms not answered", True),
+    ("Invention", MEASURES["unknown"], "made-up acronyms\ngiven a meaning", True),
+    ("Forgetting", MEASURES["known"], "well-known acronyms\nnot answered", True),
 )
 
 
