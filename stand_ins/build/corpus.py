@@ -122,7 +122,7 @@ class Corpus:
 
     def read_more(self) -> None:
         """From now on, more of what is learnt last: copying from the prompt, and invented acronyms to know."""
-        self.weights = (16, 46, 20, 6, 1, 1, 2, 1, 1, 2, 2, 2)
+        self.weights = (18, 35, 26, 8, 2, 2, 2, 1, 1, 3, 3, 4)
 
     def row(self) -> list[dict]:
         """One conversation: optional system line, one or two exchanges, as chat messages."""
@@ -439,17 +439,17 @@ class Corpus:
         rng = self.rng
         while True:
             draw = rng.random()
-            if draw < 0.15:
+            if draw < 0.2:
                 name = self.awkward_name()
             elif draw < 0.45:
                 name = "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=rng.choice((2, 2, 3, 3, 3, 4, 4, 4, 5, 5, 6))))
-            elif draw < 0.74:
-                name = self.mutate(rng.choice(self.known_names if rng.random() < 0.4 else list(KNOWN)))
-            elif draw < 0.80:
+            elif draw < 0.68:
+                name = self.mutate(rng.choice(self.known_names))
+            elif draw < 0.76:
                 name = "".join(word[0] for word in self.rng.sample(WORDS["en"], rng.randint(2, 5))).upper()
-            elif draw < 0.89:
+            elif draw < 0.87:
                 name = rng.choice(WORDS[rng.choice(("en", "fr"))])[:7].upper()
-            elif draw < 0.94:
+            elif draw < 0.93:
                 name = list("".join(rng.choices("ABCDEFGHIJKLMNOPRSTUV", k=rng.randint(2, 4))))
                 name.insert(rng.randint(0, len(name)), rng.choice("0123456789-&."))
                 name = "".join(name).strip("-&.")
