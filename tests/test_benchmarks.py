@@ -194,7 +194,7 @@ def test_growth_measures_stage_one_whole(stages, tmp_path):
 
 def test_growth_multiplies_what_it_measured_of_the_other_stages(stages, tmp_path):
     found = stages.stage_two(2, tmp_path, True)
-    assert found["steps"] == 5 * math.ceil(found["rows"] / 16) and found["~training"] > 0
+    assert found["steps"] % math.ceil(found["rows"] / 16) == 0 and found["~training"] > 0
     for path in tmp_path.iterdir():
         path.unlink()
     found = stages.stage_three(2, tmp_path, True)

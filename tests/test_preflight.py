@@ -119,14 +119,15 @@ def test_the_first_cell_points_to_the_log_where_the_set_up_is_missing(name, tmp_
 
 @pytest.mark.parametrize(("stage", "name"), list(enumerate(NOTEBOOKS, start=1)))
 def test_on_colab_the_first_cell_fetches_installs_and_looks(stage, name, monkeypatch, tmp_path):
-    ran, looked = [], []
+    ran, looked, cloned = [], [], []
     monkeypatch.setitem(sys.modules, "google.colab", object())
+    monkeypatch.setattr(subprocess, "call", lambda command: cloned.append(command) or 0)
     monkeypatch.setattr(subprocess, "run", lambda command, **more: ran.append((command, more)))
     monkeypatch.setattr(preflight, "check", lambda config, stage: looked.append(stage) or [])
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("BUCKET", str(tmp_path))
     exec(read_first_cell(name), {})
-    (clone, _), (set_up, options) = ran
+    [clone], [(set_up, options)] = cloned, ran
     assert clone[:2] == ["git", "clone"] and clone[-1] == sys.path[0]
     assert set_up[1:] == [f"{clone[-1]}/00-set_up/set_up.py", "--platform", "colab"]
     assert options["check"] and looked == [stage]
