@@ -16,6 +16,7 @@ from transformers import EarlyStoppingCallback, TrainerCallback
 
 from helpers import train as training
 from helpers.config import REPOSITORY
+from helpers.files import read_list
 from helpers.model import answer, load_model
 from helpers.train import STARTED_FILE, Knobs, TrainingError, draw_exam, find_newest, merge, train
 
@@ -163,9 +164,9 @@ def test_two_processes_learn_with_half_the_steps(small_model_dir, tmp_path):
     options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
     done = subprocess.run(command, timeout=400, **options)
     assert done.returncode == 0, done.stderr
-    written = json.loads((tmp_path / "run/run.json").read_text(encoding="utf-8"))
-    knobs, steps = written["knobs"], written["log"][-1]["step"]
-    alone = knobs["epochs"] * math.ceil(written["rows"] / knobs["batch_size"])
-    assert steps <= math.ceil(alone / 2) and "eval_recall" in written["log"][0]
+    made_of, before, *_, last = read_list(tmp_path / "run/run.json")
+    knobs = made_of["knobs"]
+    alone = knobs["epochs"] * math.ceil(made_of["rows"] / knobs["batch_size"])
+    assert last["step"] <= math.ceil(alone / 2) and "eval_recall" in before
     tuned = load_model(str(small_model_dir), device=CPU, adapter_dir=tmp_path / "run")
     assert len(answer(*tuned, QUESTIONS)) == len(QUESTIONS)

@@ -1,6 +1,5 @@
 """Rows, checks and a real LoRA training of a few steps on a random model."""
 
-import json
 import runpy
 import sys
 from dataclasses import replace
@@ -14,6 +13,7 @@ from trl import SFTTrainer
 from helpers import train as training
 from helpers.config import EXAMPLE_DATA, REPOSITORY, TINY_CHAT
 from helpers.dataset import read_dataset
+from helpers.files import read_list
 from helpers.model import answer, load_model, pick_device
 from helpers.train import (
     Knobs,
@@ -228,8 +228,8 @@ def test_training_moves_the_adapter_alone_and_survives_the_disk(loaded, small_mo
     with again[0].disable_adapter():
         assert answer(*again, questions) == answer(*plain, questions)
 
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert run["base_model"] == str(small_model_dir) and run["log"] == log
+    run, *log_rows = read_list(folder / "run.json")
+    assert run["base_model"] == str(small_model_dir) and log_rows == log
     assert run["rows"] == 9 and run["knobs"]["epochs"] == 2 and set(run["versions"]) >= {"trl"}
     passes = [row for row in log if "eval_loss" in row]
     assert [row["step"] for row in passes] == [0, 3, 6]
