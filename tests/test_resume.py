@@ -21,7 +21,7 @@ from helpers.files import read_list, write_list
 from helpers.model import answer, load_model
 from helpers.train import STARTED_FILE, Knobs, TrainingError, draw_exam, find_newest, merge, train
 
-KNOBS = Knobs(epochs=4, learning_rate=1e-2, batch_size=2, rank=4)  # 5 steps in each pass
+KNOBS = Knobs(epochs=3, learning_rate=1e-2, batch_size=2, rank=4)  # 5 steps in each pass
 QUESTIONS = [row["prompt"][0]["content"] for row in ROWS]
 TIMES = ("_runtime", "_per_second")
 
@@ -139,7 +139,7 @@ def fork(test):
 @fork
 def test_killed_three_times_and_resumed_answers_as_uninterrupted(small_model_dir, tmp_path, whole):
     folder = tmp_path / "run"
-    for step in (3, 8, 17):
+    for step in (3, 8, 14):
         options = {"stop": step, "signal_number": signal.SIGKILL, "resume": step > 3}
         process = get_context("fork").Process(
             target=run, args=(small_model_dir, folder), kwargs=options
