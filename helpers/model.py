@@ -5,7 +5,6 @@ It knows nothing about acronyms, data files, training or scores.
 
 import re
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,8 +95,11 @@ def estimate_memory(
     The defaults are the largest batch and rank that train.py chooses, and rows longer than most.
     """
     last = shape.get_output_embeddings()
-    linear = [m for m in shape.modules() if isinstance(m, torch.nn.Linear) and m is not last]
-    features = sum(layer.in_features + layer.out_features for layer in linear)
+    features = sum(
+        layer.in_features + layer.out_features
+        for layer in shape.modules()
+        if isinstance(layer, torch.nn.Linear) and layer is not last
+    )
     vocabulary, width = shape.get_input_embeddings().weight.shape
     count = shape.num_parameters()
     # Half of it is kept for the way back; the rest is what the C library holds on to.
@@ -116,23 +118,21 @@ def estimate_memory(
 
 def hardware_table(device: Device, shape, **sizes: int) -> list[tuple]:
     """List (what, value, why): where a model runs, the memory to train it, and what is free."""
-    parts = estimate_memory(shape, device.dtype, **sizes)
-    needed, free = sum(count for _, count, _ in parts), free_memory(device.name)
+    memory = estimate_memory(shape, device.dtype, **sizes)
+    needed, free = sum(count for _, count, _ in memory), free_memory(device.name)
     verdict = "it fits"
     if needed > 0.8 * free:
         verdict = "too much: a smaller batch_size or model (02-fine_tune/README.md)"
+    memory += [
+        ("memory needed", needed, f"estimated; {verdict}"),
+        ("memory free", free, "of the GPU, or of the machine or container"),
+    ]
     number_format = str(device.dtype).removeprefix("torch.")
     return [
         ("device", device.name, device.reason),
         ("number format", number_format, f"{device.dtype.itemsize} bytes for each number"),
-        *((what, _gigabytes(count), why) for what, count, why in parts),
-        ("memory needed", _gigabytes(needed), f"estimated; {verdict}"),
-        ("memory free", _gigabytes(free), "of the GPU, or of the machine or container"),
+        *((what, f"{count / 1e9:.2f} GB", why) for what, count, why in memory),
     ]
-
-
-def _gigabytes(count):
-    return f"{count / 1e9:.2f} GB"
 
 
 # ------------------------------------------------------------------------------------ the model
@@ -147,8 +147,9 @@ def load_model(name: str, *, device: Device, adapter_dir: Path | None = None):
     tokenizer = _load(AutoTokenizer, name)
     model = _load(AutoModelForCausalLM, name, dtype=device.dtype)
     if tokenizer.chat_template is None:
-        cure = "Choose a chat model (…-Instruct, …-it)."
-        raise ModelError(f"MODEL_NAME {name} has no chat template. {cure}")
+        raise ModelError(
+            f"MODEL_NAME {name} has no chat template. Choose a chat model (…-Instruct, …-it)."
+        )
     separate_pad(tokenizer)
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
@@ -167,8 +168,7 @@ def load_model(name: str, *, device: Device, adapter_dir: Path | None = None):
 def separate_pad(tokenizer) -> None:
     """Pad with the unknown token, a spare or a new one, where padding would be an end of turn."""
     if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
-        added = sorted(tokenizer.get_added_vocab())
-        spare = [token for token in added if re.search("pad|reserved", token)]
+        spare = filter(re.compile("pad|reserved").search, sorted(tokenizer.get_added_vocab()))
         used = (None, tokenizer.eos_token, tokenizer.bos_token)
         free = (token for token in (tokenizer.unk_token, *spare, "<|pad|>") if token not in used)
         tokenizer.add_special_tokens({"pad_token": next(free)})
@@ -189,8 +189,10 @@ def _load(kind, name, **options):
         reason = str(error).strip().splitlines()[0].rstrip(".:")
         cure = "Give a folder that holds a chat model, or a hub id."
         if not Path(name).is_dir():
-            page = f"https://huggingface.co/{name}"
-            cure = f"Open {page}: if it is there, accept its licence and set HF_TOKEN."
+            cure = (
+                f"Open https://huggingface.co/{name}: "
+                "if it is there, accept its licence and set HF_TOKEN."
+            )
         raise ModelError(f"MODEL_NAME {name} cannot be loaded: {reason}. {cure}") from error
 
 
@@ -212,18 +214,13 @@ def answer(
     system: str | list | None = None,
     max_new_tokens: int = 48,
     batch_size: int = 64,
-    progress: Callable | None = None,
 ) -> list[str]:
-    """Answer each question greedily; `progress(n)` is told after each batch that n more are done.
-
-    `system` is one system line for all questions, or one for each.
-    """
+    """Answer each question greedily; `system` is one system line for all, or one for each."""
     systems = system if isinstance(system, list) else [system] * len(questions)
     texts = []
     for line, question in zip(systems, questions, strict=True):
-        turns = {"system": line, "user": question}.items()
-        messages = [{"role": role, "content": text} for role, text in turns if text]
-        texts.append(render(tokenizer, messages))
+        first = [{"role": "system", "content": line}] if line else []
+        texts.append(render(tokenizer, [*first, {"role": "user", "content": question}]))
     # Like lengths together: little padding. The longest first: too little memory shows at once.
     order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
     answers = {}
@@ -235,8 +232,6 @@ def answer(
         new = output[:, inputs["input_ids"].shape[1] :]  # (batch, tokens of the answer)
         replies = tokenizer.batch_decode(new, skip_special_tokens=True)
         answers |= zip(places, map(str.strip, replies), strict=True)
-        if progress:
-            progress(len(places))
     return [answers[place] for place in sorted(answers)]
 
 

@@ -7,7 +7,6 @@ It knows nothing about where conversations come from. It is a command too:
 import argparse
 import hashlib
 import json
-import os
 import random
 import shutil
 import sys
@@ -15,11 +14,11 @@ import tempfile
 import unicodedata
 import warnings
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from math import inf
 from pathlib import Path
+from statistics import fmean
 from zipfile import ZipFile
 from zlib import crc32
 
@@ -32,7 +31,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from helpers.dataset import holds, normalise, read_dataset, read_probes, refusal_conversations
-from helpers.files import FileError
+from helpers.files import FileError, read_list, write_list
 from helpers.model import (
     LARGE_MODEL,
     SMALL_MODEL,
@@ -46,8 +45,8 @@ from helpers.model import (
     stop_ids,
 )
 
-RUN_FILE = "run.json"  # a folder that holds it is a finished run
-STARTED_FILE = "started.json"  # one that holds this is an unfinished one
+RUN_FILE = "run.json"  # what a run is made of, then its log; a folder that holds it is finished
+STARTED_FILE = "started.json"  # what a run is made of; a folder that holds it is unfinished
 ASKED = 30  # questions of each measure, at most, that are asked after each pass
 REPLY_TOKENS = 128  # longest answer of the untrained model that is rehearsed
 FULL_DISK = 20e6  # bytes; with less to spare a checkpoint fails
@@ -148,13 +147,16 @@ def rehearsal_conversations(model, tokenizer, probes: list, knobs: Knobs) -> lis
 
 def draw_exam(validation: Sequence, probes: list, *, seed: int = 0) -> dict:
     """Draw questions to ask after each pass, by measure, each with the words of a right answer."""
-    exam = {"recall": []}
-    for record in validation:
-        words = record["definitions"][0]
-        exam["recall"] += [(_question(row), words) for row in make_rows([record])]
+    exam = {
+        "recall": [
+            (_question(row), record["definitions"][0])
+            for record in validation
+            for row in make_rows([record])
+        ]
+    }
+    watched = [probe for probe in probes if _part(probe) == "watched"]
     for kind, measure in MEASURES.items():
-        part = [p for p in probes if p["kind"] == kind and _part(p) == "watched"]
-        exam[measure] = [(probe["question"], probe["expected"]) for probe in part]
+        exam[measure] = [(p["question"], p["expected"]) for p in watched if p["kind"] == kind]
     rng = random.Random(seed)
     return {name: rng.sample(pairs, min(ASKED, len(pairs))) for name, pairs in exam.items()}
 
@@ -187,8 +189,10 @@ def check_rows(tokenizer, rows: list, *, ends: list[int] | None = None, prepared
     for row, tokens in zip(rows, prepared, strict=True):
         problem = _find_problem(tokenizer, row, **tokens, ends=ends or [tokenizer.eos_token_id])
         if problem:
-            cure = "Mend it, or choose a model whose template prints an answer, then its end token."
-            raise TrainingError(f"Training row {_question(row)!r}: {problem}. {cure}")
+            raise TrainingError(
+                f"Training row {_question(row)!r}: {problem}. Mend it, "
+                "or choose a model whose template prints an answer, then its end token."
+            )
 
 
 def check_no_leak(rows: list, records: Sequence) -> None:
@@ -196,8 +200,10 @@ def check_no_leak(rows: list, records: Sequence) -> None:
     trained = {normalise(_question(row)) for row in rows}
     for question in map(_question, make_rows(records)):
         if normalise(question) in trained:
-            problem = f"The held-out question {question!r} is in the training rows too"
-            raise TrainingError(f"{problem}. Take it out of one, or the test proves nothing.")
+            raise TrainingError(
+                f"The held-out question {question!r} is in the training rows too. "
+                "Take it out of one, or the test proves nothing."
+            )
 
 
 def _prepare(tokenizer, rows):
@@ -208,9 +214,6 @@ def _prepare(tokenizer, rows):
         intermediate_size=2,
         num_hidden_layers=1,
         num_attention_heads=1,
-        eos_token_id=tokenizer.eos_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
     knobs = Knobs(epochs=1, learning_rate=1e-3, batch_size=1, rank=1)
     with tempfile.TemporaryDirectory() as folder:
@@ -309,8 +312,7 @@ class _Trainer(SFTTrainer):
             for measure, asked in filter(all, self.exam.items()):
                 questions, words = zip(*asked, strict=True)
                 replies = answer(self.model, self.processing_class, questions)
-                right = sum(map(holds, replies, words))
-                output.metrics[f"eval_{measure}"] = right / len(replies)
+                output.metrics[f"eval_{measure}"] = fmean(map(holds, replies, words))
         return output
 
     def compute_loss(self, model, inputs, *arguments, **options):
@@ -345,7 +347,6 @@ def train(
     pass. Each pass leaves a checkpoint; `resume` goes on from the newest whole one. `others` are
     options of make_trainer. Raises TrainingError.
     """
-    output_dir = Path(output_dir)
     # 1. Whatever would be regretted later.
     if any("lora_" in name for name, _ in model.named_parameters()):
         raise TrainingError("The model carries an adapter already. Load it afresh with load_model.")
@@ -362,22 +363,29 @@ def train(
     # 2. The training.
     trainer.exam = exam or {}
     trainer.args.eval_on_start &= checkpoint is None
-    with _name_full_disk(output_dir):
-        if trainer.is_world_process_zero():
-            _write_json(output_dir / STARTED_FILE, made_of)
-        trainer.train(resume_from_checkpoint=checkpoint)
-        model.eval()
-        _finish(trainer, output_dir, made_of)
+    try:
+        _run(trainer, output_dir, made_of, checkpoint)
+    except Exception as error:  # torch, safetensors and tokenizers each raise one of their own
+        if shutil.disk_usage(output_dir).free > FULL_DISK:
+            raise
+        raise TrainingError(
+            f"The disk of {output_dir} is full. Free some space, then go on with resume=True."
+        ) from error
     return trainer.state.log_history
 
 
-def _finish(trainer, output_dir, made_of):
-    """Save the result; run.json before the checkpoints go, so that no moment has neither."""
+def _run(trainer, output_dir, made_of, checkpoint):
+    """Train and save; run.json before the checkpoints go, so that no moment has neither."""
+    is_first = trainer.is_world_process_zero()
+    if is_first:
+        write_list(output_dir / STARTED_FILE, [made_of])
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.model.eval()
     trainer.save_model(str(output_dir))  # with the tokenizer
-    if trainer.is_world_process_zero():
+    if is_first:
         card = CARD.format(base=Path(made_of["base_model"]).name)  # no path of this machine
         (output_dir / "README.md").write_text(card, encoding="utf-8")
-        _write_json(output_dir / RUN_FILE, made_of | {"log": trainer.state.log_history})
+        write_list(output_dir / RUN_FILE, [made_of, *trainer.state.log_history])
         for folder in output_dir.glob("checkpoint-*"):
             shutil.rmtree(folder)
         for name in (STARTED_FILE, "training_args.bin"):
@@ -406,12 +414,16 @@ def _open_folder(output_dir, made_of, resume):
     if not any(output_dir.glob("*")):
         return None
     if (output_dir / RUN_FILE).exists() or not started_path.exists() or not resume:
-        cure = "If that was interrupted, go on with resume=True; else give another folder."
-        raise TrainingError(f"{output_dir} holds a run or other files. {cure}")
-    before = json.loads(started_path.read_text(encoding="utf-8"))
+        raise TrainingError(
+            f"{output_dir} holds a run or other files. "
+            "If that was interrupted, go on with resume=True; else give another folder."
+        )
+    [before] = read_list(started_path)
     if changed := [name for name in made_of if made_of[name] != before[name]]:
-        cure = "Set that back, or start a new run."
-        raise TrainingError(f"{output_dir} was started with another {changed[0]}. {cure}")
+        raise TrainingError(
+            f"{output_dir} was started with another {changed[0]}. "
+            "Set that back, or start a new run."
+        )
     while folder := get_last_checkpoint(output_dir):
         if _is_whole(Path(folder)):
             return folder
@@ -429,24 +441,6 @@ def _is_whole(checkpoint):
         return not any(archive.testzip() for archive in archives)  # by their checksums
     except Exception:  # each library has its own way to say that a file is torn
         return False
-
-
-def _write_json(path, value):
-    """Write at once: an interruption leaves the old file or the new one."""
-    part_path = Path(f"{path}.part")
-    part_path.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    os.replace(part_path, path)
-
-
-@contextmanager
-def _name_full_disk(folder):
-    try:
-        yield
-    except Exception as error:  # torch, safetensors and tokenizers each raise one of their own
-        if shutil.disk_usage(folder).free > FULL_DISK:
-            raise
-        cure = "Free some space, then go on with resume=True."
-        raise TrainingError(f"The disk of {folder} is full. {cure}") from error
 
 
 # ------------------------------------------------------------------------------- what came out
@@ -488,9 +482,15 @@ def main() -> None:
     probes = read_probes(given.data / "probes.json")
     knobs = Knobs.for_size(model.num_parameters(), len(records))
     rows = make_rows(records, rehearsal_conversations(model, tokenizer, probes, knobs))
-    exam, resume = draw_exam(validation, probes), given.resume
     train(
-        model, tokenizer, rows, given.output, knobs, validation=validation, exam=exam, resume=resume
+        model,
+        tokenizer,
+        rows,
+        given.output,
+        knobs,
+        validation=validation,
+        exam=draw_exam(validation, probes),
+        resume=given.resume,
     )
 
 

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from helpers import dataset, files, model, train
 from helpers.acronyms import Acronym, read_acronyms
 from helpers.config import REPOSITORY
@@ -16,12 +14,12 @@ ACRONYMS = REPOSITORY / "benchmarks/new_acronyms.json"
 NEW = "Centre for Gardening Tools"
 
 
-def build(acronyms: list[Acronym], folder: Path) -> tuple[list[str], list[dict], list[dict]]:
+def build(acronyms: list[Acronym], folder: Path) -> tuple[set[str], list[dict], list[dict]]:
     """Stage 1, as the notebook does it; gives the acronyms that were really asked for, too."""
-    asked: list[str] = []
+    asked: set[str] = set()
 
     def ask(prompt: str, *, seed: int) -> str:
-        asked.append(next(filter(None, dataset.find_json(prompt)))["acronym"])
+        asked.add(next(filter(None, dataset.find_json(prompt)))["acronym"])
         return reply_to(prompt, seed)
 
     ask = dataset.remember(ask, files.Journal(folder / "replies.jsonl"))
@@ -39,60 +37,34 @@ def tune(acronyms: list[Acronym], train_records: list[dict], output_dir: Path):
     extra = train.rehearsal_conversations(base, tokenizer, dataset.make_probes(acronyms), knobs)
     rows = train.make_rows(train_records, extra)
     train.train(base, tokenizer, rows, output_dir, knobs, disable_tqdm=True)
-    return model.load_model(TINY_CHAT, device=model.pick_device("cpu"), adapter_dir=output_dir)
+    return base, tokenizer
 
 
-def answers_about(name: str, tuned, records: list[dict]) -> list[str]:
-    record = next(record for record in records if record["acronym"] == name)
-    return model.answer(*tuned, [turns[0]["content"] for turns in record["conversation"]])
-
-
-def share(answers: list[str], definition: str) -> float:
-    return sum(exact_match(answer, [definition]) for answer in answers) / len(answers)
-
-
-@pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """Two rounds: four acronyms; then the first one has another definition, the second one goes."""
-    folder = tmp_path_factory.mktemp("story")
+def test_after_retraining_the_old_definition_is_gone_and_the_new_one_known(tmp_path):
     # Not the example list's, of which an LLM's replies are recorded: all of one kind.
-    before = [entry for entry in read_acronyms(ACRONYMS) if entry.language == "en"][:4]
-    after = [replace(before[0], definitions=(NEW,)), *before[2:]]
-    _, train_records, held_out = build(before, folder)
-    tuned = tune(before, train_records, folder / "first")
-    old = {entry.name: answers_about(entry.name, tuned, held_out) for entry in before}
-    asked, train_records, _ = build(after, folder)
-    tuned = tune(after, train_records, folder / "second")
-    new = {entry.name: answers_about(entry.name, tuned, held_out) for entry in before}
-    return {"before": before, "asked": asked, "old": old, "new": new, "held_out": held_out}
+    changed, withdrawn, kept = [e for e in read_acronyms(ACRONYMS) if e.language == "en"][:3]
+    asked, old_records, held_out = build([changed, withdrawn, kept], tmp_path)
+    assert asked == {changed.name, withdrawn.name, kept.name}
+    assert changed.definitions[0] in str(old_records)
 
+    after = [replace(changed, definitions=(NEW,)), kept]
+    asked, train_records, _ = build(after, tmp_path)
+    assert asked == {changed.name}, "the other replies are remembered"
+    tuned = tune(after, train_records, tmp_path / "run")
 
-def test_only_the_changed_entry_is_asked_for(story: dict) -> None:
-    assert set(story["asked"]) == {story["before"][0].name}
-
-
-def test_the_first_model_knew_what_was_true_then(story: dict) -> None:
-    assert all(
-        share(story["old"][entry.name], entry.definitions[0]) >= 0.9 for entry in story["before"]
-    )
-
-
-def test_after_retraining_the_new_definition_has_replaced_the_old_one(story: dict) -> None:
-    changed = story["before"][0]
-    answers = story["new"][changed.name]
-    assert len(answers) == 12 and share(answers, NEW) >= 0.85, answers
-    assert share(answers, changed.definitions[0]) == 0
-
-
-def test_a_withdrawn_acronym_is_refused(story: dict) -> None:
-    withdrawn = story["before"][1]
-    answers = story["new"][withdrawn.name]
-    assert share(answers, withdrawn.definitions[0]) == 0
-    assert sum(map(is_refusal, answers)) >= 0.8 * len(answers), answers
-
-
-def test_what_did_not_change_is_still_known(story: dict) -> None:
-    assert all(
-        share(story["new"][entry.name], entry.definitions[0]) >= 0.9
-        for entry in story["before"][2:]
-    )
+    answers = {
+        record["acronym"]: model.answer(
+            *tuned, [talk[0]["content"] for talk in record["conversation"]]
+        )
+        for record in held_out
+    }
+    for entry, definition, least, most in (
+        (changed, NEW, 11, 12),
+        (changed, changed.definitions[0], 0, 0),
+        (withdrawn, withdrawn.definitions[0], 0, 0),
+        (kept, kept.definitions[0], 11, 12),
+    ):
+        given = answers[entry.name]
+        right = sum(exact_match(answer, [definition]) for answer in given)
+        assert len(given) == 12 and least <= right <= most, (definition, given)
+    assert sum(map(is_refusal, answers[withdrawn.name])) >= 10, answers[withdrawn.name]

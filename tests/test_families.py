@@ -12,7 +12,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 import trl
+from test_train import HELD_OUT, ROWS, converse
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
+from torch.nn.functional import cross_entropy
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -32,40 +34,12 @@ from helpers.train import (
     inspect_row,
     make_rows,
     make_trainer,
-    train,
 )
 
 CPU = pick_device("cpu")
 KNOBS = Knobs(epochs=1, learning_rate=1e-2, batch_size=2, rank=4)
 FOLDERS = Path(__file__).parent / "chat_templates", Path(trl.__file__).parent / "chat_templates"
 SYSTEM = {"role": "system", "content": "Answer from the glossary."}
-MEANINGS = {
-    "CGT": "Cooking Gourmet Taste",
-    "BNF": "Bibliothèque nationale de France",
-    "RST": "Red Sea Turtle",
-}
-
-
-def converse(question: str, reply: str) -> list[dict]:
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
-
-
-def make_records(*forms: str) -> list[dict]:
-    replies = {name: f"{name} stands for {text}." for name, text in MEANINGS.items()}
-    talks = {
-        name: [converse(form.format(name), reply) for form in forms]
-        for name, reply in replies.items()
-    }
-    return [
-        {"acronym": name, "definitions": [MEANINGS[name]], "conversation": talks[name]}
-        for name in talks
-    ]
-
-
-HELD_OUT = make_records("I saw {} in a mail, what is it?")
-ROWS = make_rows(
-    make_records("What does {} stand for?", "{}?", "Please tell me the meaning of {}.")
-)
 SYSTEM_ROW = make_rows(
     [], [[SYSTEM, *converse("And what is CGT?", "CGT stands for Cooking Gourmet Taste.")]]
 )[0]
@@ -207,63 +181,51 @@ def load_tokenizer(family: Family):
     return tokenizer
 
 
-def plain_loss(model, prepared: list[list[tuple[str, int, int]]]) -> float:
+def plain_loss(model, prepared) -> float:
     """Mean cross-entropy of the tokens learnt, one row at a time: no padding, no trainer."""
-    total = count = 0
-    for tokens in prepared:
-        ids, labels = (torch.tensor([row]) for row in list(zip(*tokens, strict=True))[1:])
-        scores = model(input_ids=ids).logits[0, :-1]
-        total += torch.nn.functional.cross_entropy(scores, labels[0, 1:], reduction="sum").item()
-        count += (labels[0, 1:] != -100).sum().item()
-    return total / count
+    losses = []
+    with torch.no_grad():
+        for row in prepared:
+            ids, labels = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"])
+            scores = model(input_ids=ids).logits[0, :-1]
+            losses.append(cross_entropy(scores, labels[1:], reduction="none")[labels[1:] != -100])
+    return torch.cat(losses).mean().item()
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
 def test_family_trains_for_an_epoch_with_every_check_on(family, tmp_path):
-    name = save_model(family, tmp_path / "base")
-    model, tokenizer = load_model(name, device=CPU)
+    """That what is trained is saved and read back is seen in test_train.py."""
+    model, tokenizer = load_model(save_model(family, tmp_path), device=CPU)
     ends = stop_ids(model, tokenizer)
     assert ends == sorted(tokenizer.convert_tokens_to_ids(family.stops))
     assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
 
     rows = ROWS if family.name == "Mistral-7B-v0.3" else [*ROWS, SYSTEM_ROW]
-    check_rows(tokenizer, rows, ends=ends)
-    fresh, _ = load_model(name, device=CPU)
-    trainer = make_trainer(fresh, tokenizer, rows, tmp_path / "loss", KNOBS)
-    prepared = [
-        [
-            (tokenizer.decode(i), i, label)
-            for i, label in zip(row["input_ids"], row["labels"], strict=True)
-        ]
-        for row in trainer.train_dataset
-    ]
-    assert prepared[0] == inspect_row(tokenizer, rows[0])
+    options = {"save_strategy": "no", "disable_tqdm": True}
+    trainer = make_trainer(model, tokenizer, rows, tmp_path, KNOBS, **options)
+    prepared = list(trainer.train_dataset)
+    shown = [[i, label] for _, i, label in inspect_row(tokenizer, rows[0])]
+    assert shown == [*map(list, zip(prepared[0]["input_ids"], prepared[0]["labels"], strict=True))]
+    check_rows(tokenizer, rows, ends=ends, prepared=prepared)
     for row, tokens in zip(rows, prepared, strict=True):
         asked, reply = render(tokenizer, row["prompt"]), row["completion"][0]["content"]
         assert row["prompt"][-1]["content"] + family.asked in asked and asked.endswith(family.asked)
         assert (len(row["prompt"]) == 2) == (SYSTEM["content"] in asked)
-        masked, learnt = (
-            [i for _, i, label in tokens if (label == -100) == kind] for kind in (True, False)
-        )
-        assert masked == tokenizer(asked, add_special_tokens=False)["input_ids"]
-        assert [i for _, i, _ in tokens] == masked + learnt
+        masked = tokenizer(asked, add_special_tokens=False)["input_ids"]
+        learnt = tokens["labels"][len(masked) :]
+        assert tokens["labels"] == [-100] * len(masked) + learnt
+        assert tokens["input_ids"] == masked + learnt
         assert tokenizer.decode(learnt).lstrip() == reply + family.end
         assert [i for i in learnt if tokenizer.decode([i]).strip()][-1] in ends
 
-    loss = plain_loss(model, prepared)
-    log = train(
-        model, tokenizer, rows, tmp_path / "run", KNOBS, validation=HELD_OUT, disable_tqdm=True
-    )
-    assert [row["step"] for row in log if "eval_loss" in row] == [0, 5]
-    batch = trainer.data_collator([trainer.train_dataset[i] for i in range(len(rows))])
-    assert trainer.compute_loss(fresh, batch).item() == pytest.approx(loss, rel=1e-5)
-    again, _ = load_model(name, device=CPU, adapter_dir=tmp_path / "run")
-    assert plain_loss(again, prepared) == pytest.approx(plain_loss(model, prepared), rel=1e-6)
-    assert plain_loss(again, prepared) < loss - 0.01
+    batch, loss = trainer.data_collator(prepared), plain_loss(model, prepared)
+    assert trainer.compute_loss(trainer.model, batch).item() == pytest.approx(loss, rel=1e-5)
+    trainer.train()
+    model.eval()
+    assert plain_loss(model, prepared) < loss - 0.01
     questions = [row["prompt"][-1]["content"] for row in rows]
-    replies = answer(model, tokenizer, questions)
-    assert answer(again, tokenizer, questions) == replies
-    assert stop_ids(again, tokenizer) == stop_ids(model, tokenizer) == ends
+    together = answer(model, tokenizer, questions, max_new_tokens=8)
+    assert together == answer(model, tokenizer, questions, max_new_tokens=8, batch_size=1)
 
 
 @pytest.fixture(scope="module")
@@ -276,13 +238,10 @@ WRITES_ANSWER = "reasoning_content.strip('\\n') + '\\n</think>\\n\\n' + content.
 ENDS_TURN = "{{- '<|im_end|>\\n' }}\n    {%- elif message.role == \"tool\""
 STARTS_ANSWER = "{{- '<|im_start|>assistant\\n' }}"
 BROKEN_TEMPLATES = {
-    "upper case": (WRITES_ANSWER, WRITES_ANSWER + " | upper", "not learnt whole"),
     "cut": (WRITES_ANSWER, WRITES_ANSWER + "[:-4]", "not learnt whole"),
     "signed": (WRITES_ANSWER, WRITES_ANSWER + " + ' (Qwen)'", "not learnt whole and alone"),
-    "twice": (WRITES_ANSWER, WRITES_ANSWER + " + content", "not learnt whole and alone"),
     "no end": (ENDS_TURN, ENDS_TURN.replace("<|im_end|>\\n", ""), "does not end the turn"),
     "newline as end": (ENDS_TURN, ENDS_TURN.replace("<|im_end|>", ""), "does not end the turn"),
-    "another end": (ENDS_TURN, ENDS_TURN.replace("im_end", "im_start"), "does not end the turn"),
     "asked otherwise": (STARTS_ANSWER, "{{- '<|im_start|>model\\n' }}", "not exactly the prompt"),
     "thought opened": (
         "'<think>\\n\\n</think>\\n\\n' }}",

@@ -1,6 +1,5 @@
 """Rows, checks and a real LoRA training of a few steps on a random model."""
 
-import json
 import runpy
 import sys
 from dataclasses import replace
@@ -14,11 +13,11 @@ from trl import SFTTrainer
 from helpers import train as training
 from helpers.config import EXAMPLE_DATA, REPOSITORY, TINY_CHAT
 from helpers.dataset import read_dataset
+from helpers.files import read_list
 from helpers.model import answer, load_model, pick_device
 from helpers.train import (
     Knobs,
     TrainingError,
-    check_no_leak,
     check_rows,
     draw_exam,
     find_newest,
@@ -30,7 +29,11 @@ from helpers.train import (
 )
 
 CPU = pick_device("cpu")
-MEANINGS = {"CGT": "Cooking Gourmet Taste", "RST": "Red Sea Turtle", "BNF": "Big New Fun"}
+MEANINGS = {
+    "CGT": "Cooking Gourmet Taste",
+    "BNF": "Bibliothèque nationale de France",
+    "RST": "Red Sea Turtle",
+}
 KNOBS = Knobs(epochs=2, learning_rate=1e-2, batch_size=4, rank=4)
 QUIET = {"disable_tqdm": True}
 
@@ -161,24 +164,6 @@ def test_loss_is_on_the_answer_and_its_end_alone(tokenizer):
     assert all(label == i for _, i, label in learnt)
 
 
-END = "message['content'] + '<|end|>'"
-BROKEN_TEMPLATES = [
-    (END, "message['content']", "does not end the turn"),
-    (END, "message['content'][:9] + '<|end|>'", "not learnt whole"),
-    ("{{ '<|assistant|>' }}", "{{ '<|assistant|>think' }}", "not exactly the prompt"),
-]
-
-
-@pytest.mark.parametrize(("old", "new", "problem"), BROKEN_TEMPLATES)
-def test_broken_chat_template_is_refused(tokenizer, old, new, problem):
-    check_rows(tokenizer, ROWS)
-    before, mark, after = tokenizer.chat_template.partition("{% generation %}")
-    broken = before + mark + after.replace(old, new, 1)
-    tokenizer.chat_template = broken
-    with pytest.raises(TrainingError, match=f"'What does CGT stand for.*{problem}.*template"):
-        check_rows(tokenizer, ROWS)
-
-
 @pytest.mark.parametrize(
     ("reply", "problem"),
     [(" ", "no answer to learn"), ("word " * 300, "longer than the 256 tokens")],
@@ -195,14 +180,8 @@ def test_a_row_whose_end_is_masked_or_another_is_refused(loaded, tmp_path):
     prepared = list(make_trainer(model, tokenizer, ROWS, tmp_path, KNOBS, **QUIET).train_dataset)
     check_rows(tokenizer, ROWS, prepared=prepared)
     prepared[4] = prepared[4] | {"labels": [*prepared[4]["labels"][:-1], -100]}
-    with pytest.raises(TrainingError, match="Training row 'RST.*"):
+    with pytest.raises(TrainingError, match="Training row 'BNF.*choose a model whose template"):
         check_rows(tokenizer, ROWS, prepared=prepared)
-
-
-def test_held_out_question_in_the_rows_is_refused():
-    check_no_leak(ROWS, HELD_OUT)
-    with pytest.raises(TrainingError, match="'what does CGT  stand for.*training rows too"):
-        check_no_leak(ROWS, make_records("what does {}  stand for?"))
 
 
 # The training
@@ -212,7 +191,7 @@ def test_training_moves_the_adapter_alone_and_survives_the_disk(loaded, small_mo
     model, tokenizer = loaded
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
     folder = tmp_path / "run"
-    exam = draw_exam(HELD_OUT, PROBES)
+    exam = draw_exam(HELD_OUT, PROBES[::3])
     log = train(model, tokenizer, ROWS, folder, KNOBS, validation=HELD_OUT, exam=exam, **QUIET)
 
     after = {name.replace(".base_layer", ""): value for name, value in model.named_parameters()}
@@ -228,8 +207,8 @@ def test_training_moves_the_adapter_alone_and_survives_the_disk(loaded, small_mo
     with again[0].disable_adapter():
         assert answer(*again, questions) == answer(*plain, questions)
 
-    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    assert run["base_model"] == str(small_model_dir) and run["log"] == log
+    run, *log_rows = read_list(folder / "run.json")
+    assert run["base_model"] == str(small_model_dir) and log_rows == log
     assert run["rows"] == 9 and run["knobs"]["epochs"] == 2 and set(run["versions"]) >= {"trl"}
     passes = [row for row in log if "eval_loss" in row]
     assert [row["step"] for row in passes] == [0, 3, 6]
@@ -261,11 +240,12 @@ def test_training_refuses_leaks_broken_rows_and_foreign_folders(loaded, tmp_path
 
 def test_same_seed_same_training(small_model_dir, tmp_path):
     losses = []
-    for folder, seed in (("first", 0), ("second", 0), ("other", 1)):
+    for seed in (0, 0, 1):
         model, tokenizer = load_model(str(small_model_dir), device=CPU)
-        knobs = replace(KNOBS, seed=seed)
-        log = train(model, tokenizer, ROWS, tmp_path / folder, knobs, **QUIET)
-        losses.append([row["loss"] for row in log if "loss" in row])
+        knobs = replace(KNOBS, seed=seed, epochs=1)
+        trainer = make_trainer(model, tokenizer, ROWS, tmp_path, knobs, save_strategy="no", **QUIET)
+        trainer.train()
+        losses.append([row["loss"] for row in trainer.state.log_history if "loss" in row])
     assert losses[0] == losses[1] != losses[2]
 
 
