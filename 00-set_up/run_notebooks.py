@@ -85,7 +85,7 @@ def run_clean(folder: Path, **options) -> subprocess.CompletedProcess:
 
 
 def refresh() -> None:
-    """Write the outputs of one clean run into the notebooks of this repository."""
+    """Write the outputs of one clean run into the notebooks, the README and its figure."""
     run = f"{datetime.now():%Y-%m-%dT%H-%M-%S}"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch).resolve() / "acronym-tutorial"
@@ -95,7 +95,10 @@ def refresh() -> None:
             # Paths of the copy become relative to the repository.
             notebook = json.loads(executed.replace(f"{folder}/", "").replace(str(folder), "."))
             (REPOSITORY / f"{name}.ipynb").write_text(tidy(notebook, run), encoding="utf-8")
-        show_summary(read_list(folder / "bucket/tests/summary.json"), REPOSITORY / "README.md")
+        summary_path = folder / "bucket/tests/summary.json"
+        show_summary(read_list(summary_path), REPOSITORY / "README.md")
+        draw = REPOSITORY / "figures/draw_comparison.py"
+        subprocess.run([sys.executable, draw, summary_path], check=True)
 
 
 def show_summary(rows: list[dict], page_path: Path) -> None:
