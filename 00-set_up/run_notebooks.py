@@ -20,7 +20,7 @@ from pathlib import Path
 
 import papermill
 
-from helpers import preflight
+from helpers import preflight, score
 from helpers.compare import summary_table
 from helpers.config import KEYS, REPOSITORY, ConfigError, load_config
 from helpers.files import read_list
@@ -29,7 +29,7 @@ NOTEBOOKS = ("01-create_dataset/create_dataset", "02-fine_tune/training", "03-te
 OPTIONAL = ("03-test/scorers", "03-test/use_it")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # What the README shows of the summary, between its two marks.
-MEASURES = ("recall", "unknown acronyms refused", "known acronyms kept")
+SHOWN_MEASURES = (score.RECALL, score.MEASURES["unknown"], score.MEASURES["known"])
 SHOWN = re.compile(r"(?<=<!-- run_notebooks.py --refresh: begin -->\n).*?(?=<!-- run_notebooks.py --refresh: end -->)", re.S)
 # The address of the repository in the code of a notebook, which its owner's workflow writes there.
 ADDRESS = re.compile(r"(?<=github\.com/)[\w.-]+/[\w.-]+")
@@ -103,7 +103,7 @@ def refresh() -> None:
 
 def show_summary(rows: list[dict], page_path: Path) -> None:
     """Write a few lines of the summary into the page."""
-    table = summary_table([row for row in rows if row["measure"] in MEASURES]).to_string()
+    table = summary_table([row for row in rows if row["measure"] in SHOWN_MEASURES]).to_string()
     page = SHOWN.sub(lambda _: f"```text\n{table}\n```\n", page_path.read_text(encoding="utf-8"))
     page_path.write_text(page, encoding="utf-8")
 

@@ -37,6 +37,14 @@ def draw_box(axes, left: float, width: float, title: str, colour: str) -> None:
     )
 
 
+def write_lines(axes, middle: float, lines: tuple[str, ...], *, code: str, size: float) -> None:
+    """Write lines into a box; those that hold `code` in a monospaced font."""
+    for row, line in enumerate(lines):
+        family = "monospace" if code in line else None
+        look = {"ha": "center", "va": "center", "fontsize": size, "family": family, "color": INK}
+        axes.text(middle, 3.45 - 0.5 * row, line, **look)
+
+
 def main() -> None:
     figure, axes = plt.subplots(figsize=(11, 4.2), facecolor="white", layout="constrained")
     axes.set(xlim=(0, 15.6), ylim=(-0.4, 5), aspect="equal")
@@ -56,38 +64,15 @@ def main() -> None:
         "each key becomes an",
         "environment variable",
     )
-    for row, line in enumerate(lines):
-        family = "monospace" if "=" in line else None
-        axes.text(
-            9.25,
-            3.45 - 0.5 * row,
-            line,
-            ha="center",
-            va="center",
-            fontsize=9.5,
-            family=family,
-            color=INK,
-        )
+    write_lines(axes, 9.25, lines, code="=", size=9.5)
     draw_box(axes, 12.1, 3.3, "3. The notebook", BLUE)
-    for row, line in enumerate(
-        (
-            "OWUI_TOKEN   set (hidden)",
-            "HF_TOKEN     set (hidden)",
-            "",
-            "shown as set, never read out",
-        )
-    ):
-        family = "monospace" if "set (" in line else None
-        axes.text(
-            13.75,
-            3.45 - 0.5 * row,
-            line,
-            ha="center",
-            va="center",
-            fontsize=8.6,
-            family=family,
-            color=INK,
-        )
+    lines = (
+        "OWUI_TOKEN   set (hidden)",
+        "HF_TOKEN     set (hidden)",
+        "",
+        "shown as set, never read out",
+    )
+    write_lines(axes, 13.75, lines, code="set (", size=8.6)
     for start, end in ((6.5, 7.5), (11.0, 12.0)):
         axes.annotate(
             "", (end, 2.5), (start, 2.5), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 2}

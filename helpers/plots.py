@@ -172,9 +172,8 @@ def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **o
         figure, axes = plt.subplots(
             rows, columns, figsize=(width, height), layout="constrained", **options
         )
-    plt.close(
-        figure
-    )  # pyplot forgets it, so that a notebook shows it once: as the result of its cell
+    # pyplot forgets it, so that a notebook shows it once: as the result of its cell.
+    plt.close(figure)
     return figure, axes
 
 
