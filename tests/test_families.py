@@ -1,18 +1,16 @@
 """Ten families of chat models, tiny and random, with their own templates and special tokens."""
 
 import json
-import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 import trl
-from test_train import HELD_OUT, ROWS, converse
+from jinja2 import TemplateError
+from test_train import ROWS, converse
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, trainers
 from torch.nn.functional import cross_entropy
 from transformers import (
@@ -23,20 +21,10 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Tokenizer,
 )
-from transformers.utils import chat_template_utils
 
-from helpers.model import answer, load_model, pick_device, render, separate_pad, stop_ids
-from helpers.train import (
-    Knobs,
-    TrainingError,
-    check_no_leak,
-    check_rows,
-    inspect_row,
-    make_rows,
-    make_trainer,
-)
+from helpers.model import render, separate_pad, stop_ids
+from helpers.train import Knobs, TrainingError, check_rows, inspect_row, make_rows, make_trainer
 
-CPU = pick_device("cpu")
 KNOBS = Knobs(epochs=1, learning_rate=1e-2, batch_size=2, rank=4)
 FOLDERS = Path(__file__).parent / "chat_templates", Path(trl.__file__).parent / "chat_templates"
 SYSTEM = {"role": "system", "content": "Answer from the glossary."}
@@ -105,7 +93,18 @@ FAMILIES = [
            ["<|im_end|>"], START, "<|im_end|>\n", ["<|im_start|>"]),
 ]
 # fmt: on
-NAMED = {family.name: family for family in FAMILIES}
+THINKER = {"bos_token": "<s>", "eos_token": "<｜end▁of▁sentence｜>", "pad_token": "<pad>"}
+# fmt: off
+REFUSED = [
+    Family("DeepSeek-R1-Distill", "", Qwen2Tokenizer, "deepseek_r1_distill", THINKER,
+           [], "", "", ["<｜User｜>", "<｜Assistant｜>"]),
+    Family("GLM-4.5", "", Qwen2Tokenizer, "glm4moe", THINKER,
+           [], "", "", ["[gMASK]", "<sop>", "<|user|>", "<|assistant|>"]),
+    Family("gpt-oss", "", Qwen2Tokenizer, "gptoss", THINKER,
+           [], "", "", ["<|start|>", "<|channel|>", "<|message|>", "<|return|>"]),
+]
+# fmt: on
+NAMED = {family.name: family for family in FAMILIES + REFUSED}
 
 
 def load_template(name: str) -> str:
@@ -118,67 +117,45 @@ def make_tokenizer(family: Family):
     blank, by_bytes = family.tokenizer().backend_tokenizer, family.tokenizer is Qwen2Tokenizer
     special = list(dict.fromkeys([*family.roles.values(), *map(str, family.other)]))
     learner = Tokenizer(models.BPE())
-    learner.normalizer, learner.pre_tokenizer = (
-        blank.normalizer or learner.normalizer,
-        blank.pre_tokenizer,
+    learner.pre_tokenizer = blank.pre_tokenizer
+    if blank.normalizer:
+        learner.normalizer = blank.normalizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=len(special) + 380,
+        special_tokens=special + ([] if by_bytes else [f"<0x{i:02X}>" for i in range(256)]),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if by_bytes else [],
+        show_progress=False,
     )
-    known = special + ([] if by_bytes else [f"<0x{i:02X}>" for i in range(256)])
-    alphabet = pre_tokenizers.ByteLevel.alphabet() if by_bytes else []
-    options = {"special_tokens": known, "initial_alphabet": alphabet, "show_progress": False}
     texts = [turn["content"] for row in ROWS for turn in row["prompt"] + row["completion"]]
-    learner.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=len(special) + 380, **options)
-    )
+    learner.train_from_iterator(texts, trainer)
     learnt = json.loads(learner.to_str())["model"]
     merges = [tuple(pair) for pair in learnt["merges"]]
-    backend = family.tokenizer(
-        vocab=learnt["vocab"], merges=merges, **family.roles
-    ).backend_tokenizer
+    whole = family.tokenizer(vocab=learnt["vocab"], merges=merges, **family.roles)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
+        tokenizer_object=whole.backend_tokenizer,
         model_max_length=512,
         extra_special_tokens=family.other,
         **family.roles,
     )
     tokenizer.chat_template = load_template(family.template)
-    if "</think>" in tokenizer.chat_template:
-        tokenizer.add_tokens(
-            ["<think>", "</think>"]
-        )  # Qwen's and SmolLM's, which are no special tokens
+    if "</think>" in tokenizer.chat_template:  # Qwen's and SmolLM's, which are no special tokens
+        tokenizer.add_tokens(["<think>", "</think>"])
+    separate_pad(tokenizer)  # as load_model does
     return tokenizer
 
 
-def save_model(family: Family, folder: Path) -> str:
-    """Write a random two-layer model of the family's own architecture, as its publisher does."""
-    tokenizer = make_tokenizer(family)
-    sizes = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "head_dim": 16,
-        "max_position_embeddings": 512,
-    }
-    ids = {
-        name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")
-    }
-    options = {"vocab_size": len(tokenizer), "initializer_range": 0.2, **ids}
+def make_model(family: Family, tokenizer):
+    """A random two-layer model of the family's own architecture."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+    ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos")}
+    options = {"vocab_size": len(tokenizer), "max_position_embeddings": 512, **ids}
+    options |= {"pad_token_id": tokenizer.pad_token_id, "initializer_range": 0.2}
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(family.architecture, **sizes, **options)
-    )
+    config = AutoConfig.for_model(family.architecture, **sizes, **heads, **options)
+    model = AutoModelForCausalLM.from_config(config)
     model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(family.stops)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
-def load_tokenizer(family: Family):
-    """Make the family's tokenizer as load_model hands it out."""
-    tokenizer = make_tokenizer(family)
-    separate_pad(tokenizer)
-    return tokenizer
+    return model.eval()
 
 
 def plain_loss(model, prepared) -> float:
@@ -195,7 +172,8 @@ def plain_loss(model, prepared) -> float:
 @pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
 def test_family_trains_for_an_epoch_with_every_check_on(family, tmp_path):
     """That what is trained is saved and read back is seen in test_train.py."""
-    model, tokenizer = load_model(save_model(family, tmp_path), device=CPU)
+    tokenizer = make_tokenizer(family)
+    model = make_model(family, tokenizer)
     ends = stop_ids(model, tokenizer)
     assert ends == sorted(tokenizer.convert_tokens_to_ids(family.stops))
     assert tokenizer.pad_token_id not in (None, tokenizer.eos_token_id)
@@ -204,8 +182,6 @@ def test_family_trains_for_an_epoch_with_every_check_on(family, tmp_path):
     options = {"save_strategy": "no", "disable_tqdm": True}
     trainer = make_trainer(model, tokenizer, rows, tmp_path, KNOBS, **options)
     prepared = list(trainer.train_dataset)
-    shown = [[i, label] for _, i, label in inspect_row(tokenizer, rows[0])]
-    assert shown == [*map(list, zip(prepared[0]["input_ids"], prepared[0]["labels"], strict=True))]
     check_rows(tokenizer, rows, ends=ends, prepared=prepared)
     for row, tokens in zip(rows, prepared, strict=True):
         asked, reply = render(tokenizer, row["prompt"]), row["completion"][0]["content"]
@@ -223,86 +199,33 @@ def test_family_trains_for_an_epoch_with_every_check_on(family, tmp_path):
     trainer.train()
     model.eval()
     assert plain_loss(model, prepared) < loss - 0.01
-    questions = [row["prompt"][-1]["content"] for row in rows]
-    together = answer(model, tokenizer, questions, max_new_tokens=8)
-    assert together == answer(model, tokenizer, questions, max_new_tokens=8, batch_size=1)
 
 
-@pytest.fixture(scope="module")
-def qwen():
-    """Qwen3's tokenizer, its template unbroken; its answers end with <|im_end|>."""
-    return load_tokenizer(NAMED["Qwen3"])
-
-
+# The family, what is changed in its template, and why it cannot be trained on.
 WRITES_ANSWER = "reasoning_content.strip('\\n') + '\\n</think>\\n\\n' + content.lstrip('\\n')"
-ENDS_TURN = "{{- '<|im_end|>\\n' }}\n    {%- elif message.role == \"tool\""
 STARTS_ANSWER = "{{- '<|im_start|>assistant\\n' }}"
-BROKEN_TEMPLATES = {
-    "cut": (WRITES_ANSWER, WRITES_ANSWER + "[:-4]", "not learnt whole"),
-    "signed": (WRITES_ANSWER, WRITES_ANSWER + " + ' (Qwen)'", "not learnt whole and alone"),
-    "no end": (ENDS_TURN, ENDS_TURN.replace("<|im_end|>\\n", ""), "does not end the turn"),
-    "newline as end": (ENDS_TURN, ENDS_TURN.replace("<|im_end|>", ""), "does not end the turn"),
-    "asked otherwise": (STARTS_ANSWER, "{{- '<|im_start|>model\\n' }}", "not exactly the prompt"),
-    "thought opened": (
-        "'<think>\\n\\n</think>\\n\\n' }}",
-        "'<think>\\n' }}",
-        "not learnt whole and alone",
-    ),
-    "thought learnt": (
-        "enable_thinking is false",
-        "enable_thinking is none",
-        "not learnt whole and alone",
-    ),
-    "running clock": (
-        STARTS_ANSWER,
-        "{{- strftime_now('%f') }}" + STARTS_ANSWER,
-        "not exactly the prompt",
-    ),
-}
+TURN_END = "{{- '<|im_end|>\\n' }}\n    {%- elif message.role == \"tool\""
+BROKEN = [
+    ("Qwen3", WRITES_ANSWER, WRITES_ANSWER + "[:-4]", "not learnt whole"),
+    ("Qwen3", WRITES_ANSWER, WRITES_ANSWER + " + ' (Qwen)'", "not learnt whole and alone"),
+    ("Qwen3", TURN_END, TURN_END.replace("<|im_end|>", ""), "does not end the turn"),
+    ("Qwen3", STARTS_ANSWER, "{{- '<|im_start|>model\\n' }}", "not exactly the prompt"),
+    ("Qwen3", "enable_thinking is false", "enable_thinking is none", "not learnt whole and alone"),
+    ("DeepSeek-R1-Distill", "", "", "not exactly the prompt"),  # it opens a thought when asked
+    ("GLM-4.5", "", "", "does not end the turn"),
+    ("gpt-oss", "", "", "not learnt whole and alone"),  # it names a channel first
+]
 
 
-@pytest.mark.parametrize(("old", "new", "reason"), BROKEN_TEMPLATES.values(), ids=BROKEN_TEMPLATES)
-def test_template_that_breaks_a_check_is_refused_with_the_reason(
-    monkeypatch, qwen, old, new, reason
-):
-    assert qwen.chat_template.count(old) == 1
-    check_rows(qwen, [SYSTEM_ROW, *ROWS])
-    monkeypatch.setattr(qwen, "chat_template", qwen.chat_template.replace(old, new))
-    with pytest.raises(TrainingError, match=f"(?s){reason}.*choose a model whose"):
-        check_rows(qwen, ROWS)
-
-
-# The template, the tokens that it writes, and why it cannot be trained on.
-REFUSED = {
-    "DeepSeek-R1-Distill": (
-        "deepseek_r1_distill",
-        ["<｜User｜>", "<｜Assistant｜>"],
-        "not exactly the prompt",
-    ),
-    "GLM-4.5": (
-        "glm4moe",
-        ["[gMASK]", "<sop>", "<|user|>", "<|assistant|>"],
-        "does not end the turn",
-    ),
-    "gpt-oss": (
-        "gptoss",
-        ["<|start|>", "<|channel|>", "<|message|>", "<|return|>"],
-        "not learnt whole and alone",
-    ),
-}
-
-
-@pytest.mark.parametrize(("template", "tokens", "reason"), REFUSED.values(), ids=REFUSED)
-def test_family_whose_template_cannot_teach_an_answer_is_refused(template, tokens, reason):
-    """One opens a thought when asked, one never ends a turn, one names a channel first."""
-    roles = {"bos_token": "<s>", "eos_token": "<｜end▁of▁sentence｜>", "pad_token": "<pad>"}
-    tokenizer = load_tokenizer(Family("", "", Qwen2Tokenizer, template, roles, [], "", "", tokens))
-    with pytest.raises(
-        TrainingError, match=f"'What does CGT stand for.*{reason}.*choose a model whose"
-    ):
-        check_rows(
-            tokenizer, ROWS, ends=tokenizer.convert_tokens_to_ids([tokenizer.eos_token, tokens[-1]])
-        )
+@pytest.mark.parametrize(("name", "old", "new", "reason"), BROKEN)
+def test_template_that_cannot_teach_an_answer_is_refused_with_the_reason(name, old, new, reason):
+    tokenizer = make_tokenizer(NAMED[name])
+    assert old in tokenizer.chat_template
+    tokenizer.chat_template = tokenizer.chat_template.replace(old, new)
+    ends = tokenizer.convert_tokens_to_ids([tokenizer.eos_token, *NAMED[name].other[-1:]])
+    words = f"(?s)'What does CGT stand for.*{reason}.*choose a model whose"
+    with pytest.raises(TrainingError, match=words):
+        check_rows(tokenizer, ROWS, ends=ends)
 
 
 @pytest.mark.parametrize(
@@ -314,44 +237,20 @@ def test_family_whose_template_cannot_teach_an_answer_is_refused(template, token
 )
 def test_system_turn_that_a_template_refuses_or_loses_is_named(name, template, reason):
     """Gemma 2 knows no system turn; Mistral's template shows it when asked, and not after."""
-    family = replace(NAMED[name], template=template)
-    tokenizer = load_tokenizer(family)
-    ends = tokenizer.convert_tokens_to_ids(family.stops)
+    tokenizer = make_tokenizer(replace(NAMED[name], template=template))
+    ends = tokenizer.convert_tokens_to_ids(NAMED[name].stops)
     check_rows(tokenizer, ROWS, ends=ends)
-    with pytest.raises((TrainingError, chat_template_utils.jinja2.TemplateError), match=reason):
+    with pytest.raises((TrainingError, TemplateError), match=reason):
         check_rows(tokenizer, [*ROWS, SYSTEM_ROW], ends=ends)
 
 
-def test_held_out_question_is_found_after_a_system_turn():
-    check_no_leak([SYSTEM_ROW], HELD_OUT)
-    asked_too = [{"conversation": [[SYSTEM, *converse("and what is  CGT?", "No idea.")]]}]
-    with pytest.raises(
-        TrainingError, match="'and what is  CGT.' is in the training rows too. Take it out"
-    ):
-        check_no_leak([SYSTEM_ROW], asked_too)
-
-
 def test_accents_that_a_tokenizer_composes_are_no_fault():
-    tokenizer = load_tokenizer(NAMED["Qwen2.5"])
+    tokenizer = make_tokenizer(NAMED["Qwen2.5"])
     apart = unicodedata.normalize("NFD", ROWS[3]["completion"][0]["content"])
     row = make_rows([], [converse("BNF ?", apart)])[0]
-    assert "e\u0300" in apart and "\u0300" not in "".join(
-        text for text, *_ in inspect_row(tokenizer, row)
-    )
+    assert "e\u0300" in apart
+    assert "\u0300" not in "".join(text for text, *_ in inspect_row(tokenizer, row))
     check_rows(tokenizer, [row])
 
 
-@pytest.mark.parametrize("name", ["Llama-3.2", "SmolLM3"])
-def test_prompt_of_another_day_differs_by_the_date_alone(monkeypatch, name):
-    tokenizer, texts = load_tokenizer(NAMED[name]), []
-    for day in (datetime(2026, 1, 2), datetime(2027, 8, 9)):
-        monkeypatch.setattr(
-            chat_template_utils, "datetime", SimpleNamespace(now=lambda day=day: day)
-        )
-        check_rows(tokenizer, [SYSTEM_ROW])
-        read = [i for _, i, label in inspect_row(tokenizer, SYSTEM_ROW) if label == -100]
-        texts.append(render(tokenizer, SYSTEM_ROW["prompt"]))
-        assert read == tokenizer(texts[-1], add_special_tokens=False)["input_ids"]
-    dates = [re.search("Today Date: (.*)", text)[1] for text in texts]
-    assert [date.split()[::2] for date in dates] == [["02", "2026"], ["09", "2027"]]
-    assert texts[0].replace(*dates) == texts[1]
+# The template, the tokens that it writes, and why it cannot be trained on.

@@ -2,15 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from types import SimpleNamespace
 
 import pytest
 import torch
 from huggingface_hub import constants
+from json_server import JsonServer
 from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForCausalLM,
@@ -44,12 +42,12 @@ QUESTIONS = ["CGT?", LONG, "RST", "Hello!"]
 
 
 @pytest.fixture(scope="module")
-def loaded(small_model_dir: Path):
+def loaded(small_model_dir):
     return load_model(str(small_model_dir), device=CPU)
 
 
 @pytest.fixture
-def copied_dir(small_model_dir: Path, tmp_path: Path) -> Path:
+def copied_dir(small_model_dir, tmp_path):
     return shutil.copytree(small_model_dir, tmp_path / "model")
 
 
@@ -67,27 +65,25 @@ def test_device_asked_for_and_absent_is_an_error(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("capability", "dtype"),
-    [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
+    ("preference", "capability", "amx", "parameters", "dtype"),
+    [
+        ("auto", (7, 5), False, 0, torch.float16),
+        ("auto", (8, 0), False, 0, torch.bfloat16),
+        ("cpu", (8, 0), True, 10**8, torch.bfloat16),
+        ("cpu", (8, 0), True, 10**6, torch.float32),
+        ("cpu", (8, 0), False, 10**8, torch.float32),
+    ],
 )
-def test_bfloat16_needs_a_recent_gpu(monkeypatch, capability, dtype):
+def test_bfloat16_needs_a_recent_gpu_or_a_processor_made_for_it_and_a_big_model(
+    monkeypatch, preference, capability, amx, parameters, dtype
+):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Card")
-    device = pick_device()
-    assert (device.name, device.dtype, device.reason) == ("cuda", dtype, "Card")
-    assert pick_device("cpu").dtype == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("amx", "parameters", "dtype"),
-    [(True, 10**8, torch.bfloat16), (True, 10**6, torch.float32), (False, 10**8, torch.float32)],
-)
-def test_bfloat16_on_a_processor_needs_one_made_for_it_and_a_big_model(
-    monkeypatch, amx, parameters, dtype
-):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": amx})
-    assert pick_device("cpu", parameters=parameters).dtype == dtype
+    device = pick_device(preference, parameters=parameters)
+    name = "cpu" if preference == "cpu" else "cuda"
+    assert (device.name, device.dtype) == (name, dtype)
 
 
 @pytest.mark.parametrize(("free", "verdict"), [(10**10, "it fits"), (10**6, "too much: a smaller")])
@@ -122,21 +118,14 @@ def kept_bytes(model, tokens: int) -> int:
 
 
 def test_estimate_is_near_what_training_keeps(tmp_path):
+    sizes = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6}
+    heads = {"num_attention_heads": 3, "num_key_value_heads": 1}
     model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=4096,
-            hidden_size=192,
-            intermediate_size=512,
-            num_hidden_layers=6,
-            num_attention_heads=3,
-            num_key_value_heads=1,
-            tie_word_embeddings=True,
-        )
+        LlamaConfig(vocab_size=4096, tie_word_embeddings=True, **sizes, **heads)
     )
     model.save_pretrained(tmp_path)
-    parts = estimate_memory(
-        read_shape(str(tmp_path)), torch.float32, batch_size=3, length=64, rank=8
-    )
+    shape = read_shape(str(tmp_path))
+    parts = estimate_memory(shape, torch.float32, batch_size=3, length=64, rank=8)
     memory = {what: count for what, count, _ in parts}
     assert memory["weights"] == sum(parameter.nbytes for parameter in model.parameters())
     lora = LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -163,45 +152,37 @@ def test_free_memory_is_that_of_the_machine_or_of_the_container(monkeypatch, tmp
     assert free_memory("cpu") == free
 
 
-def shape_of(
-    kind, width: int, inner: int, layers: int, heads: int, key_heads: int, words: int, **others
-):
-    sizes = {
-        "hidden_size": width,
-        "intermediate_size": inner,
-        "num_hidden_layers": layers,
-        "vocab_size": words,
-    }
-    heads_of = {"num_attention_heads": heads, "num_key_value_heads": key_heads}
-    config = kind(**sizes, **heads_of, tie_word_embeddings=True, pad_token_id=0, **others)
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+QWEN_HEAD, GEMMA_HEAD = {"head_dim": 128}, {"head_dim": 256}
+SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+SIZES += ("num_key_value_heads", "vocab_size")
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"),
+    ("name", "kind", "sizes", "more"),
     [
-        ("HuggingFaceTB/SmolLM2-135M-Instruct", (LlamaConfig, 576, 1536, 30, 9, 3, 49152)),
-        ("HuggingFaceTB/SmolLM2-360M-Instruct", (LlamaConfig, 960, 2560, 32, 15, 5, 49152)),
-        ("Qwen/Qwen3-0.6B", (Qwen3Config, 1024, 3072, 28, 16, 8, 151936)),
-        ("Qwen/Qwen2.5-1.5B-Instruct", (Qwen2Config, 1536, 8960, 28, 12, 2, 151936)),
-        ("Qwen/Qwen3-1.7B", (Qwen3Config, 2048, 6144, 28, 16, 8, 151936)),
-        ("HuggingFaceTB/SmolLM3-3B", (SmolLM3Config, 2048, 11008, 36, 16, 4, 128256)),
-        ("Qwen/Qwen3-4B-Instruct-2507", (Qwen3Config, 2560, 9728, 36, 32, 8, 151936)),
-        ("meta-llama/Llama-3.2-1B-Instruct", (LlamaConfig, 2048, 8192, 16, 32, 8, 128256)),
-        ("meta-llama/Llama-3.2-3B-Instruct", (LlamaConfig, 3072, 8192, 28, 24, 8, 128256)),
-        ("google/gemma-3-1b-it", (Gemma3TextConfig, 1152, 6912, 26, 4, 1, 262144)),
+        ("SmolLM2-135M-Instruct", LlamaConfig, (576, 1536, 30, 9, 3, 49152), {}),
+        ("SmolLM2-360M-Instruct", LlamaConfig, (960, 2560, 32, 15, 5, 49152), {}),
+        ("Qwen3-0.6B", Qwen3Config, (1024, 3072, 28, 16, 8, 151936), QWEN_HEAD),
+        ("Qwen2.5-1.5B-Instruct", Qwen2Config, (1536, 8960, 28, 12, 2, 151936), {}),
+        ("Qwen3-1.7B", Qwen3Config, (2048, 6144, 28, 16, 8, 151936), QWEN_HEAD),
+        ("SmolLM3-3B", SmolLM3Config, (2048, 11008, 36, 16, 4, 128256), {}),
+        ("Qwen3-4B-Instruct-2507", Qwen3Config, (2560, 9728, 36, 32, 8, 151936), QWEN_HEAD),
+        ("Llama-3.2-1B-Instruct", LlamaConfig, (2048, 8192, 16, 32, 8, 128256), {}),
+        ("Llama-3.2-3B-Instruct", LlamaConfig, (3072, 8192, 28, 24, 8, 128256), {}),
+        ("gemma-3-1b-it", Gemma3TextConfig, (1152, 6912, 26, 4, 1, 262144), GEMMA_HEAD),
     ],
 )
-def test_memory_in_the_readme_is_what_the_formula_gives(name, shape):
-    heads = {Qwen3Config: {"head_dim": 128}, Gemma3TextConfig: {"head_dim": 256}}
-    model = shape_of(*shape, **heads.get(shape[0], {}))
+def test_memory_in_the_readme_is_what_the_formula_gives(name, kind, sizes, more):
+    more = more | {"tie_word_embeddings": True, "pad_token_id": 0}
+    config = kind(**dict(zip(SIZES, sizes, strict=True)), **more)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
     needed = [
         sum(count for _, count, _ in estimate_memory(model, dtype)) / 1e9
         for dtype in (torch.float32, torch.bfloat16)
     ]
     lines = README.read_text(encoding="utf-8").splitlines()
-    cells = [cell.strip() for cell in next(x for x in lines if f"`{name}`" in x).split("|")]
+    cells = [cell.strip() for cell in next(x for x in lines if f"/{name}`" in x).split("|")]
     millions = model.num_parameters() / 1e6
     parameters = f"{millions:.0f} M" if millions < 999 else f"{millions / 1000:.1f} B"
     assert cells[3:6] == [parameters, *(f"{gigabytes:.1f}" for gigabytes in needed)]
@@ -215,21 +196,14 @@ def test_loaded_model_is_greedy_has_its_own_pad_and_one_thread(loaded):
     assert (model.dtype, model.training, torch.get_num_threads()) == (torch.float32, False, 1)
     assert tokenizer.pad_token == "<|pad|>" != tokenizer.eos_token
     assert not model.generation_config.do_sample
-    assert (
-        stop_ids(model, tokenizer)
-        == model.generation_config.eos_token_id
-        == [tokenizer.eos_token_id]
-    )
+    assert stop_ids(model, tokenizer) == [tokenizer.eos_token_id]
+    messages = [{"role": "user", "content": "CGT?"}]
+    assert render(tokenizer, messages) == "<|user|>CGT?<|end|><|assistant|>"
 
 
 def test_sampling_settings_of_a_model_are_not_used(copied_dir, loaded):
-    settings = {
-        "do_sample": True,
-        "temperature": 1.5,
-        "repetition_penalty": 3.0,
-        "eos_token_id": [1, 7],
-    }
-    change_json(copied_dir / "generation_config.json", **settings)
+    settings = {"do_sample": True, "temperature": 1.5, "repetition_penalty": 3.0}
+    change_json(copied_dir / "generation_config.json", eos_token_id=[1, 7], **settings)
     model, tokenizer = load_model(str(copied_dir), device=CPU)
     assert model.generation_config.repetition_penalty in (None, 1.0)
     assert stop_ids(model, tokenizer) == [1, 7]
@@ -262,57 +236,36 @@ def test_new_pad_token_gets_a_row_of_its_own(copied_dir):
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict]:
-    """Give the answer, to change, of a server in the hub's place; it notes the tokens."""
-    says = {"status": 200, "headers": {}, "tokens": set()}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            says["tokens"].add(self.headers.get("Authorization"))
-            self.send_response(says["status"])
-            for name, value in ({"Content-Length": "0"} | says["headers"]).items():
-                self.send_header(name, value)
-            self.end_headers()
-
-        do_HEAD = do_GET
-
-        def log_message(self, *_) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    template = constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{repo_id}")
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "".join(template[1:]))
-    yield says
-    server.shutdown()
-    server.server_close()
+def hub(monkeypatch, tmp_path):
+    """A server in the hub's place; its `answer` is to be set."""
+    with JsonServer(lambda request: server.answer) as server:
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        path = "/" + "/".join(constants.HUGGINGFACE_CO_URL_TEMPLATE.split("/")[3:])
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + path)
+        yield server
 
 
 @pytest.mark.parametrize(
     ("token", "status", "headers"),
     [
         (None, 401, {"X-Error-Code": "GatedRepo"}),
-        ("hf_secret", 403, {"X-Error-Code": "GatedRepo"}),
         ("hf_secret", 401, {"X-Error-Message": "Invalid credentials in Authorization header"}),
-        (None, 401, {"X-Error-Code": "RepoNotFound"}),
     ],
 )
 def test_hub_error_is_a_sentence_with_the_page_and_without_the_token(
     hub, monkeypatch, token, status, headers
 ):
-    hub |= {"status": status, "headers": headers}
+    hub.answer = (status, "", headers)
     if token:
         monkeypatch.setenv("HF_TOKEN", token)  # the hub's library finds it there
     cure = r"Open https://huggingface.co/org/name: .*licence and set HF_TOKEN"
-    with pytest.raises(
-        ModelError, match=f"^MODEL_NAME org/name cannot be loaded: .*{cure}"
-    ) as caught:
+    words = f"^MODEL_NAME org/name cannot be loaded: .*{cure}"
+    with pytest.raises(ModelError, match=words) as caught:
         load_model("org/name", device=CPU)
-    assert hub["tokens"] == {token and f"Bearer {token}"}
+    sent = {request["headers"].get("Authorization") for request in hub.requests}
+    assert sent == {token and f"Bearer {token}"}
     assert len(str(caught.value).splitlines()) == 1 and "hf_secret" not in str(caught.value)
 
 
@@ -360,10 +313,3 @@ def test_next_token_probabilities_begin_with_the_greedy_token(loaded):
     assert 0 < sum(probabilities) <= 1
     assert likely[0][0].strip() == answer(model, tokenizer, ["CGT?"], max_new_tokens=1)[0]
     assert next_token_probabilities(model, tokenizer, messages, " CGT stands", top=5) != likely
-
-
-def test_render_stops_where_the_answer_begins(loaded):
-    assert (
-        render(loaded[1], [{"role": "user", "content": "CGT?"}])
-        == "<|user|>CGT?<|end|><|assistant|>"
-    )

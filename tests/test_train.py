@@ -1,29 +1,37 @@
-"""Rows, checks and a real LoRA training of a few steps on a random model."""
+"""Rows, checks and real LoRA trainings of a few steps: whole, killed, resumed, merged, spread."""
 
+import os
 import runpy
+import signal
 import sys
 from dataclasses import replace
-from pathlib import Path
+from multiprocessing import get_context
 from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import debug_launcher
+from accelerate.commands.config import load_config_from_file
+from accelerate.state import AcceleratorState
+from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from helpers import train as training
-from helpers.config import EXAMPLE_DATA, REPOSITORY, TINY_CHAT
-from helpers.dataset import read_dataset
-from helpers.files import read_list
+from helpers.config import REPOSITORY
+from helpers.files import read_list, write_list
 from helpers.model import answer, load_model, pick_device
 from helpers.train import (
+    STARTED_FILE,
     Knobs,
     TrainingError,
+    check_no_leak,
     check_rows,
     draw_exam,
     find_newest,
     inspect_row,
     make_rows,
     make_trainer,
+    merge,
     rehearsal_conversations,
     train,
 )
@@ -34,7 +42,7 @@ MEANINGS = {
     "BNF": "Bibliothèque nationale de France",
     "RST": "Red Sea Turtle",
 }
-KNOBS = Knobs(epochs=2, learning_rate=1e-2, batch_size=4, rank=4)
+KNOBS = Knobs(epochs=3, learning_rate=1e-2, batch_size=2, rank=4)  # 5 steps in each pass
 QUIET = {"disable_tqdm": True}
 
 
@@ -43,27 +51,22 @@ def converse(question: str, reply: str) -> list[dict]:
 
 
 def make_records(*forms: str) -> list[dict]:
-    return [
-        {
-            "acronym": name,
-            "ground_truth": meaning,
-            "definitions": [meaning],
-            "language": "en",
-            "conversation": [
-                converse(form.format(name), f"{name} stands for {meaning}.") for form in forms
-            ],
-        }
-        for name, meaning in MEANINGS.items()
-    ]
+    records = []
+    for name, meaning in MEANINGS.items():
+        about = {"acronym": name, "definitions": [meaning], "language": "en"}
+        talks = [converse(form.format(name), f"{name} stands for {meaning}.") for form in forms]
+        records.append(about | {"ground_truth": meaning, "conversation": talks})
+    return records
 
 
 RECORDS = make_records("What does {} stand for?", "{}?", "Please tell me the meaning of {}.")
 HELD_OUT = make_records("I saw {} in a mail, what is it?")
 ROWS = make_rows(RECORDS)
+QUESTIONS = [row["prompt"][0]["content"] for row in ROWS]
 
 
 @pytest.fixture
-def loaded(small_model_dir: Path):
+def loaded(small_model_dir):
     return load_model(str(small_model_dir), device=CPU)
 
 
@@ -72,87 +75,66 @@ def tokenizer(loaded):
     return loaded[1]
 
 
-def make_probe(kind: str, number: int, split: str = "rehearsal") -> dict:
-    name = f"X{number}" if kind != "control" else None
+def make_probe(kind: str, number: int, split: str = "rehearsal", **more) -> dict:
     question = f"{kind} {number}?"
-    texts = {"question": question, "expected": f"Answer to {question}", "acronym": name}
-    return {"kind": kind, "split": split, "language": "en"} | texts
+    texts = {"question": question, "expected": f"Answer to {question}"}
+    name = f"X{number}" if kind != "control" else None
+    return {"kind": kind, "split": split, "language": "en", "acronym": name} | texts | more
 
 
 PROBES = [
-    make_probe(kind, number, split)
+    make_probe(kind, number, "rehearsal" if number < 40 else "test")
     for kind in ("known", "control", "unknown")
-    for split, numbers in {"rehearsal": range(40), "test": range(50, 60)}.items()
-    for number in numbers
+    for number in range(50)
 ]
 
+# ------------------------------------------------------------------------------ knobs and rows
 
-# The knobs
 
-
-@pytest.mark.parametrize(
-    ("model_size", "list_size"),
-    [(4e6, 10), (4e6, 50), (4e6, 500), (2e8, 10), (1e9, 10), (8e9, 2000)],
-)
+@pytest.mark.parametrize(("model_size", "list_size"), [(4e6, 10), (4e6, 50), (1e9, 10)])
 def test_knobs_follow_the_size_of_model_and_list(model_size, list_size):
     knobs = Knobs.for_size(model_size, list_size, seed=7)
     larger_model = Knobs.for_size(100 * model_size, list_size)
     longer_list = Knobs.for_size(model_size, 10 * list_size)
     assert knobs.seed == 7 and knobs.refusals % list_size == 0 and knobs.refusals > 0
-    assert larger_model.learning_rate <= knobs.learning_rate
+    assert larger_model.learning_rate < knobs.learning_rate
     assert longer_list.refusals > knobs.refusals
-
-
-# The rows
-
-
-def test_rows_are_prompt_and_completion():
-    extra = converse("XYZ?", "XYZ is not in my glossary.")
-    rows = make_rows(RECORDS, [extra])
-    assert len(rows) == 10
-    assert rows[-1] == {"prompt": extra[:1], "completion": extra[1:]}
 
 
 def test_rehearsal_is_the_models_own_whole_answers_and_refusals(monkeypatch, tokenizer):
     def fake_answer(model, tokenizer, questions, *, max_new_tokens):
-        return [
-            "word " * 300 if question.startswith("known 1") else "Own." for question in questions
-        ]
+        return ["word " * 300 if text.startswith("known 1") else "Own." for text in questions]
 
     monkeypatch.setattr(training, "answer", fake_answer)
     model = SimpleNamespace(config=SimpleNamespace(_name_or_path="folder/own-model"))
-    theirs = [make_probe("known", number) | {"model": "own-model"} for number in range(900, 910)]
-    theirs += [make_probe("known", number) | {"model": "other-model"} for number in range(800, 810)]
+    theirs = [make_probe("known", number, model="own-model") for number in range(900, 910)]
+    theirs += [make_probe("known", number, model="other-model") for number in range(800, 810)]
     knobs = replace(KNOBS, rehearsal_known=900, rehearsal_facts=5, refusals=300)
     made = rehearsal_conversations(model, tokenizer, PROBES + theirs, knobs)
     assert made == rehearsal_conversations(model, tokenizer, PROBES + theirs, knobs)
     asked = [turns[0]["content"] for turns in made]
     watched = {question for part in draw_exam([], PROBES).values() for question, _ in part}
-    assert not watched & set(asked), "what is watched is not rehearsed"
     tests = {probe["question"] for probe in PROBES if probe["split"] == "test"}
-    assert not tests & set(asked), "what is tested is not rehearsed"
+    assert not (watched | tests) & set(asked), "what is watched or tested is not rehearsed"
     known = [question for question in asked if question.startswith("known")]
-    assert not [question for question in known if question.startswith("known 1")], "cut answers"
     assert all(known.count(question) == 3 for question in known)
-    own = [place for place, question in enumerate(known) if question.startswith("known 90")]
-    once = len(set(known))
-    assert own[: len(own) // 3] == [*range(once - len(own) // 3, once)], "after the rest"
-    assert own and not [question for question in known if question.startswith("known 80")]
-    facts = [question for question in asked if question.startswith("control")]
+    cut_or_of_another = [text for text in known if text.startswith(("known 1", "known 80"))]
+    own = [text.startswith("known 90") for text in known[: len(set(known))]]
+    assert not cut_or_of_another and sum(own) == 10 and own == sorted(own), "after the rest"
     refused = [question for question in asked if question.startswith("unknown")]
-    assert len(facts) == 5 and len(refused) == len(set(refused)) > 30
+    assert asked.count("control 1?") <= 3 and len(refused) == len(set(refused)) > 30
+    assert len(asked) == len(known) + 5 + len(refused)
 
 
 def test_the_exam_draws_from_all_and_not_the_first_ones():
     records = make_records(*(f"question {number} about {{}}" for number in range(60)))
     exam = draw_exam(records, PROBES)
-    assert {name: len(part) for name, part in exam.items()}["recall"] == 30
-    assert len({words for _, words in exam["recall"]}) == 3
+    assert len(exam["recall"]) == 30 and len({words for _, words in exam["recall"]}) == 3
     assert exam["refused"] and exam["known"] and exam["facts"]
     assert exam != draw_exam(records, PROBES, seed=1) and exam == draw_exam(records, PROBES)
 
 
-# The checks
+# ---------------------------------------------------------------------------------- the checks
 
 
 def test_loss_is_on_the_answer_and_its_end_alone(tokenizer):
@@ -184,45 +166,13 @@ def test_a_row_whose_end_is_masked_or_another_is_refused(loaded, tmp_path):
         check_rows(tokenizer, ROWS, prepared=prepared)
 
 
-# The training
-
-
-def test_training_moves_the_adapter_alone_and_survives_the_disk(loaded, small_model_dir, tmp_path):
-    model, tokenizer = loaded
-    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
-    folder = tmp_path / "run"
-    exam = draw_exam(HELD_OUT, PROBES[::3])
-    log = train(model, tokenizer, ROWS, folder, KNOBS, validation=HELD_OUT, exam=exam, **QUIET)
-
-    after = {name.replace(".base_layer", ""): value for name, value in model.named_parameters()}
-    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    moved = [bool(tensor.abs().sum() > 0) for name, tensor in after.items() if "lora_B" in name]
-    assert len(moved) == 2 * 7 and all(moved)
-
-    questions = [row["prompt"][0]["content"] for row in ROWS]
-    tuned = answer(model, tokenizer, questions)
-    plain = load_model(str(small_model_dir), device=CPU)
-    again = load_model(str(small_model_dir), device=CPU, adapter_dir=folder)
-    assert answer(*again, questions) == tuned != answer(*plain, questions)
-    with again[0].disable_adapter():
-        assert answer(*again, questions) == answer(*plain, questions)
-
-    run, *log_rows = read_list(folder / "run.json")
-    assert run["base_model"] == str(small_model_dir) and log_rows == log
-    assert run["rows"] == 9 and run["knobs"]["epochs"] == 2 and set(run["versions"]) >= {"trl"}
-    passes = [row for row in log if "eval_loss" in row]
-    assert [row["step"] for row in passes] == [0, 3, 6]
-    assert passes[0]["eval_loss"] > passes[-1]["eval_loss"]
-    assert all(0 <= row[f"eval_{name}"] <= 1 for row in passes for name in exam)
-    assert [row["step"] for row in log if "loss" in row] == [1, 2, 3, 4, 5, 6]
-    assert find_newest(tmp_path) == folder
-    card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "whole glossary" in card and str(small_model_dir) not in card
-
-    with pytest.raises(TrainingError, match="holds a run or other files"):
-        train(*plain, ROWS, folder, KNOBS)
-    with pytest.raises(TrainingError, match="carries an adapter already"):
-        train(model, tokenizer, ROWS, tmp_path / "second", KNOBS)
+def test_a_held_out_question_is_found_after_a_system_turn():
+    system = {"role": "system", "content": "Answer from the glossary."}
+    rows = make_rows([], [[system, *converse("And what is CGT?", "CGT stands for it.")]])
+    check_no_leak(rows, HELD_OUT)
+    asked_too = [{"conversation": [[system, *converse("and what is  CGT?", "No idea.")]]}]
+    with pytest.raises(TrainingError, match="'and what is  CGT.' is in the training rows too"):
+        check_no_leak(rows, asked_too)
 
 
 def test_training_refuses_leaks_broken_rows_and_foreign_folders(loaded, tmp_path):
@@ -238,6 +188,83 @@ def test_training_refuses_leaks_broken_rows_and_foreign_folders(loaded, tmp_path
         train(model, tokenizer, ROWS, tmp_path / "new", KNOBS)
 
 
+# -------------------------------------------------------------------------------- the training
+
+
+class Stop(TrainerCallback):
+    """Send the process a signal at a step: SIGINT is Ctrl-C."""
+
+    def __init__(self, step: int | None, number: int) -> None:
+        self.step, self.number = step, number
+
+    def on_step_end(self, args, state, control, **_) -> None:
+        if state.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+def run(model_dir, folder, *, stop=None, signal_number=signal.SIGINT, resume=False):
+    """Train as all tests below do; give the model, its log without times, and its answers."""
+    model, tokenizer = load_model(str(model_dir), device=CPU)
+    options = QUIET | {"callbacks": [Stop(stop, signal_number)], "resume": resume}
+    options |= {"validation": HELD_OUT, "exam": draw_exam(HELD_OUT, PROBES[::3])}
+    log = train(model, tokenizer, ROWS, folder, KNOBS, **options)
+    log = [  # but for its last row, which sums up one session
+        {name: value for name, value in row.items() if not name.endswith(("_runtime", "_second"))}
+        for row in log
+        if "train_loss" not in row
+    ]
+    return model, log, answer(model, tokenizer, QUESTIONS)
+
+
+@pytest.fixture(scope="module")
+def whole_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("whole") / "run"
+
+
+@pytest.fixture(scope="module")
+def whole(small_model_dir, whole_dir):
+    """One training without an interruption, which the tests share."""
+    return run(small_model_dir, whole_dir)
+
+
+def test_training_moves_the_adapter_alone_and_survives_the_disk(
+    loaded, small_model_dir, whole, whole_dir, tmp_path
+):
+    model, log, tuned = whole
+    after = {name.replace(".base_layer", ""): value for name, value in model.named_parameters()}
+    before = dict(loaded[0].named_parameters())
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    moved = [bool(tensor.abs().sum() > 0) for name, tensor in after.items() if "lora_B" in name]
+    assert len(moved) == 2 * 7 and all(moved)
+
+    again = load_model(str(small_model_dir), device=CPU, adapter_dir=whole_dir)
+    assert answer(*again, QUESTIONS) == tuned != answer(*loaded, QUESTIONS)
+    with again[0].disable_adapter():
+        assert answer(*again, QUESTIONS) == answer(*loaded, QUESTIONS)
+    merge(str(small_model_dir), whole_dir, tmp_path / "merged", device=CPU)
+    merged, tokenizer = load_model(str(tmp_path / "merged"), device=CPU)
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+    assert answer(merged, tokenizer, QUESTIONS) == tuned
+
+    made_of, *saved = read_list(whole_dir / "run.json")
+    assert made_of["base_model"] == str(small_model_dir) and made_of["rows"] == 9
+    assert made_of["knobs"]["epochs"] == 3 and set(made_of["versions"]) >= {"trl"}
+    passes = [row for row in log if "eval_loss" in row]
+    assert [row["step"] for row in passes] == [0, 5, 10, 15] and len(saved) == len(log) + 1
+    assert passes[0]["eval_loss"] > passes[-1]["eval_loss"]
+    shares = [row[f"eval_{name}"] for row in passes for name in ("recall", "known", "facts")]
+    assert all(0 <= share <= 1 for share in shares)
+    assert [row["step"] for row in log if "loss" in row] == [*range(1, 16)]
+    assert find_newest(whole_dir.parent) == whole_dir
+    card = (whole_dir / "README.md").read_text(encoding="utf-8")
+    assert "whole glossary" in card and str(small_model_dir) not in card
+
+    with pytest.raises(TrainingError, match="holds a run or other files"):
+        train(*loaded, ROWS, whole_dir, KNOBS)
+    with pytest.raises(TrainingError, match="carries an adapter already"):
+        train(*again, ROWS, tmp_path / "second", KNOBS)
+
+
 def test_same_seed_same_training(small_model_dir, tmp_path):
     losses = []
     for seed in (0, 0, 1):
@@ -250,10 +277,8 @@ def test_same_seed_same_training(small_model_dir, tmp_path):
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_loss_and_gradients_are_those_of_trl(processes, tmp_path, monkeypatch):
-    model, tokenizer = load_model(str(REPOSITORY / TINY_CHAT), device=CPU)
-    rows = make_rows(read_dataset(EXAMPLE_DATA / "train_dataset.json"))[::60]
-    trainer = make_trainer(model, tokenizer, rows, tmp_path, KNOBS, **QUIET)
+def test_loss_and_gradients_are_those_of_trl(loaded, processes, tmp_path, monkeypatch):
+    trainer = make_trainer(*loaded, ROWS, tmp_path, KNOBS, **QUIET)
     monkeypatch.setattr(type(trainer.accelerator), "num_processes", processes)
     trainer.model.to(torch.float64)
     for name, weight in trainer.model.named_parameters():
@@ -273,13 +298,90 @@ def test_loss_and_gradients_are_those_of_trl(processes, tmp_path, monkeypatch):
     assert (gradient - wanted).norm() < 1e-5 * wanted.norm()
 
 
-# The command
+# ----------------------------------------------------------------------- killed, short of disk
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(small_model_dir, tmp_path, whole):
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(small_model_dir, folder, stop=3)  # before the first checkpoint
+    assert find_newest(tmp_path, STARTED_FILE) == folder
+    with pytest.raises(TrainingError, match="resume=True"):
+        run(small_model_dir, folder)
+    model, tokenizer = load_model(str(small_model_dir), device=CPU)
+    for rows, knobs, what in ((ROWS, replace(KNOBS, rank=8), "knobs"), (ROWS[1:], KNOBS, "rows")):
+        with pytest.raises(TrainingError, match=f"started with another {what}. Set that back"):
+            train(model, tokenizer, rows, folder, knobs, resume=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(small_model_dir, folder, stop=12, resume=True)  # in mid-pass
+    torn = folder / "checkpoint-10/optimizer.pt"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match="checkpoint-10 cannot be read: an older one"):
+        assert run(small_model_dir, folder, resume=True)[1:] == whole[1:]
+    assert not list(folder.glob("checkpoint-*")) and find_newest(tmp_path) == folder
+    with pytest.raises(TrainingError, match="no run with a started.json"):
+        find_newest(tmp_path, STARTED_FILE)
+
+
+def fork(test):
+    """In a process of its own, which starts with all that was imported."""
+    test = pytest.mark.filterwarnings("ignore::DeprecationWarning")(test)  # of a fork and threads
+    return pytest.mark.skipif(sys.platform != "linux", reason="forks after importing torch")(test)
+
+
+@fork
+def test_killed_and_resumed_answers_as_uninterrupted(small_model_dir, tmp_path, whole):
+    folder = tmp_path / "run"
+    for step, options in ((8, {}), (14, {"resume": True})):
+        options |= {"stop": step, "signal_number": signal.SIGKILL}
+        process = get_context("fork").Process(
+            target=run, args=(small_model_dir, folder), kwargs=options
+        )
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL and not (folder / "run.json").exists()
+    assert run(small_model_dir, folder, resume=True)[1:] == whole[1:]
+
+
+def test_a_full_disk_is_named(loaded, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "FULL_DISK", 1e18)
+    monkeypatch.setattr(training.SFTTrainer, "train", lambda *_, **__: 1 / 0)
+    problem = "disk of .*run is full. Free some space, then .*resume"
+    with pytest.raises(TrainingError, match=problem):
+        train(*loaded, ROWS, tmp_path / "run", KNOBS, **QUIET)
+
+
+# --------------------------------------------------------------------------------- the command
 
 
 @pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 def test_the_command_says_a_mistake_in_one_line(small_model_dir, monkeypatch):
-    """That it trains is seen in test_resume.py, with two processes."""
     monkeypatch.setattr(sys, "argv", ["train", "nowhere", str(small_model_dir), "run"])
     with pytest.raises(SystemExit, match="nowhere/train_dataset.json") as ended:
         runpy.run_module("helpers.train", run_name="__main__")
     assert len(str(ended.value).splitlines()) == 1
+
+
+def run_command(folder, *arguments: str) -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)  # the parent has trained alone
+    os.environ["OMP_NUM_THREADS"] = "1"  # which accelerate launch sets
+    os.chdir(folder)
+    sys.argv = ["train", *arguments]
+    training.main()
+
+
+@fork
+def test_two_processes_learn_with_half_the_steps(small_model_dir, tmp_path, monkeypatch):
+    """On processors (gloo) in place of the GPUs that the configuration is for."""
+    monkeypatch.setattr(Knobs, "for_size", lambda *_: KNOBS)
+    config_path = str(REPOSITORY / "conf/accelerate/several_gpus.yaml")
+    processes = load_config_from_file(config_path).num_processes
+    files = {"train_dataset": RECORDS, "validation_dataset": HELD_OUT, "probes": PROBES[::9]}
+    for name, rows in files.items():
+        write_list(tmp_path / f"{name}.json", rows)
+    debug_launcher(run_command, (tmp_path, ".", str(small_model_dir), "run"), processes)
+    _, before, *_, last = read_list(tmp_path / "run/run.json")
+    assert (last["step"], "eval_recall" in before) == (3 * 3, True)  # alone, 3 * 5
+    tuned = load_model(str(small_model_dir), device=CPU, adapter_dir=tmp_path / "run")
+    assert len(answer(*tuned, QUESTIONS)) == len(QUESTIONS)
