@@ -1,5 +1,6 @@
 """Answers collected and resumed, runs read back, statistics against published values."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -21,76 +22,46 @@ def echo(questions: list[str]) -> list[str]:
     return [question.upper() for question in questions]
 
 
-def is_echoed(rows: list[dict]) -> bool:
-    return rows == [row | {"answer": row["question"].upper()} for row in EXAM]
-
-
 # ---------------------------------------------------------------------------------------- runs
 
 
-def test_answers_are_those_of_the_questions(tmp_path: Path) -> None:
-    done = []
-    run_dir = compare.open_run(tmp_path, "run", MADE_BY, EXAM)
-    assert is_echoed(compare.collect_answers(run_dir, EXAM, echo, progress=done.append))
-    assert sum(done) == len(EXAM)
+def test_an_interruption_loses_at_most_a_chunk(tmp_path):
+    asked, told, exam = [], [], [*EXAM, EXAM[0] | {"measure": "again"}]
 
-
-def test_an_interruption_loses_at_most_a_chunk(tmp_path: Path) -> None:
-    asked = []
-
-    def ask_many(questions: list[str]) -> list[str]:
+    def ask_many(questions):
         if len(asked) == 2 * compare.CHUNK and not is_second:
             raise KeyboardInterrupt
         asked.extend(questions)
         return echo(questions)
 
     is_second = False
-    run_dir = compare.open_run(tmp_path, "run", MADE_BY, EXAM)
+    run_dir = compare.open_run(tmp_path, "run", MADE_BY, exam)
     with pytest.raises(KeyboardInterrupt):
-        compare.collect_answers(run_dir, EXAM, ask_many)
+        compare.collect_answers(run_dir, exam, ask_many)
     assert compare.read_runs(tmp_path) == {}
     with (run_dir / compare.JOURNAL_FILE).open("a") as file:
         file.write('\n{"question": "torn off in the mid')
     is_second = True
-    assert compare.open_run(tmp_path, "another name", MADE_BY, EXAM) == run_dir
-    assert is_echoed(compare.collect_answers(run_dir, EXAM, ask_many))
-    assert sorted(asked) == sorted(row["question"] for row in EXAM)
-
-
-def test_a_question_that_comes_twice_is_asked_once(tmp_path: Path) -> None:
-    asked = []
-
-    def ask_many(questions: list[str]) -> list[str]:
-        asked.extend(questions)
-        return echo(questions)
-
-    exam = [EXAM[0], EXAM[1], EXAM[0] | {"measure": "again"}]
-    run_dir = compare.open_run(tmp_path, "run", MADE_BY, exam)
-    rows = compare.collect_answers(run_dir, exam, ask_many)
-    assert len(asked) == 2 and [row["measure"] for row in rows] == ["recall", "recall", "again"]
+    assert compare.open_run(tmp_path, "another name", MADE_BY, exam) == run_dir
+    rows = compare.collect_answers(run_dir, exam, ask_many, progress=told.append)
+    assert rows == [row | {"answer": row["question"].upper()} for row in exam]
+    assert sorted(asked) == sorted(row["question"] for row in EXAM), "twice or again: asked once"
+    assert sum(told) == len(EXAM)
+    too_few = compare.open_run(tmp_path, "too few", MADE_BY | {"weights": "2"}, exam)
+    with pytest.raises(ValueError, match="shorter"):
+        compare.collect_answers(too_few, exam, lambda questions: ["one"])
 
 
 @pytest.mark.parametrize(
-    ("made_by", "exam"),
-    [
-        (MADE_BY | {"weights": "1"}, EXAM),
-        (MADE_BY | {"lookup": True}, EXAM),
-        (MADE_BY, EXAM[1:]),
-    ],
+    ("made_by", "exam"), [(MADE_BY | {"lookup": True}, EXAM), (MADE_BY, EXAM[1:])]
 )
-def test_what_is_made_otherwise_is_another_run(tmp_path: Path, made_by: dict, exam: list) -> None:
+def test_what_is_made_otherwise_is_another_run(tmp_path, made_by, exam):
     first = compare.open_run(tmp_path, "first", MADE_BY, EXAM)
     second = compare.open_run(tmp_path, "second/with:odd name", made_by, exam)
     assert first != second == tmp_path / "second-with-odd-name"
 
 
-def test_too_few_answers_are_an_error(tmp_path: Path) -> None:
-    run_dir = compare.open_run(tmp_path, "run", MADE_BY, EXAM)
-    with pytest.raises(ValueError, match="shorter"):
-        compare.collect_answers(run_dir, EXAM, lambda questions: ["one"])
-
-
-def test_questions_go_to_a_server_at_once_and_come_back_in_order() -> None:
+def test_questions_go_to_a_server_at_once_and_come_back_in_order():
     together = threading.Barrier(4, timeout=10)
 
     def ask(question: str) -> str:
@@ -100,8 +71,7 @@ def test_questions_go_to_a_server_at_once_and_come_back_in_order() -> None:
     assert compare.in_threads(ask, 4)(["ab", "cd", "ef", "gh"]) == ["ba", "dc", "fe", "hg"]
 
 
-def test_new_weights_have_another_name(tmp_path: Path) -> None:
-    import os
+def test_new_weights_have_another_name(tmp_path):
 
     (tmp_path / "model.safetensors").write_bytes(b"one")
     first = compare.identify(str(tmp_path))
@@ -121,7 +91,7 @@ def make_run(tests_dir: Path, name: str, candidate: str, right: list[bool]) -> l
     return rows
 
 
-def test_runs_are_read_back_base_first_the_newest_by_its_plain_name(tmp_path: Path) -> None:
+def test_runs_are_read_back_base_first_the_newest_by_its_plain_name(tmp_path):
     make_run(tmp_path, "2025-01-01T00-00-00_tiny_tuned", "tuned", [True, False])
     rows = make_run(tmp_path, "2025-01-02T00-00-00_tiny_base", "base", [False, False])
     make_run(tmp_path, "2025-01-03T00-00-00_tiny_tuned", "tuned", [True, True])
@@ -144,32 +114,30 @@ def test_runs_are_read_back_base_first_the_newest_by_its_plain_name(tmp_path: Pa
     ("correct", "total", "expected"),
     [
         (81, 263, (0.2553, 0.3662)),  # Newcombe 1998, table I, score method
-        (15, 148, (0.0624, 0.1605)),
         (0, 20, (0.0, 0.1611)),
-        (1, 29, (0.0061, 0.1718)),
         (0, 0, (0.0, 1.0)),
     ],
 )
-def test_wilson(correct: int, total: int, expected: tuple[float, float]) -> None:
+def test_wilson(correct, total, expected):
     assert compare.wilson(correct, total) == pytest.approx(expected, abs=5e-5)
 
 
 @pytest.mark.parametrize(
     ("gained", "lost", "expected"),
-    [(0, 0, 1.0), (1, 1, 1.0), (6, 0, 2 / 2**6), (0, 5, 2 / 2**5), (8, 1, 20 / 2**9)],
+    [(0, 0, 1.0), (6, 0, 2 / 2**6), (0, 5, 2 / 2**5), (8, 1, 20 / 2**9)],
 )
-def test_mcnemar(gained: int, lost: int, expected: float) -> None:
+def test_mcnemar(gained, lost, expected):
     assert compare.mcnemar(gained, lost) == pytest.approx(expected)
 
 
-def test_questions_of_one_acronym_are_drawn_together() -> None:
+def test_questions_of_one_acronym_are_drawn_together():
     first, second = [False] * 40, [True] * 20 + [False] * 20
     few = compare.paired_interval(first, second, ["A"] * 20 + ["B"] * 20)
     many = compare.paired_interval(first, second, [str(number) for number in range(40)])
     assert few == (0.0, 1.0) and 0.3 < many[0] < many[1] < 0.7
 
 
-def test_every_two_runs_are_compared(tmp_path: Path) -> None:
+def test_every_two_runs_are_compared(tmp_path):
     marks = {"base": [False] * 30 + [True] * 10, "one": [True] * 38 + [False] * 2}
     for name, right in marks.items():
         make_run(tmp_path, f"2025-01-01T00-00-00_{name}", name, right)
@@ -183,7 +151,7 @@ def test_every_two_runs_are_compared(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------- the summary
 
 
-def test_the_summary_has_one_column_per_model() -> None:
+def test_the_summary_has_one_column_per_model():
     rows = [
         compare.summary_row("run", "tuned $1", "recall", 30, 30),
         compare.summary_row("run", "tuned $1", "unasked", 0, 0),
@@ -199,13 +167,13 @@ def test_the_summary_has_one_column_per_model() -> None:
 # ---------------------------------------------------------------------- scorers beside labels
 
 
-def test_kappa_is_sklearn_s() -> None:
+def test_kappa_is_sklearn_s():
     first, second = np.random.default_rng(0).random((2, 60)) < 0.6
     assert compare.kappa(first, second) == pytest.approx(cohen_kappa_score(first, second))
     assert np.isnan(compare.kappa([1, 1], [1, 1]))
 
 
-def test_a_threshold_is_chosen_on_one_half_and_judged_on_the_other() -> None:
+def test_a_threshold_is_chosen_on_one_half_and_judged_on_the_other():
     chosen, right = np.arange(200) < 100, np.arange(200) % 2 == 0
     perfect = np.where(right, 0.8, 0.2)
     deceiving = np.where(chosen, perfect, 1 - perfect)  # perfect where its threshold is chosen

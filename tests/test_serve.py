@@ -4,15 +4,12 @@ import json
 import re
 import shutil
 import socket
-import threading
-from collections.abc import Iterator
 from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import trl
-from json_handler import JsonHandler
+from json_server import JsonServer
 from transformers import AutoTokenizer
 
 from helpers import chat, compare, model, serve
@@ -30,42 +27,26 @@ TINY_CHAT = REPOSITORY / "stand_ins/tiny-chat"
 # ---------------------------------------------------------------------------------------- list
 
 
-class ModelList(JsonHandler):
+@pytest.fixture
+def url():
     """A model server that lists no model, as `transformers serve` does with a local folder."""
-
-    def do_GET(self) -> None:
-        self.send(200, {"data": []})
-
-
-def start(handler: type, **state) -> ThreadingHTTPServer:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    vars(server).update(state)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    return server
+    with JsonServer(lambda request: (200, {"data": []})) as server:
+        yield f"{server.url}/v1"
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    """The address of a model server that answers."""
-    server = start(ModelList)
-    yield f"http://127.0.0.1:{server.server_port}/v1"
-    server.shutdown()
-    server.server_close()
-
-
-@pytest.fixture
-def server() -> Iterator[PracticeServer]:
+def server():
     with PracticeServer() as running:
         running.connections |= json.loads(json.dumps(OTHERS))
         yield running
 
 
 @pytest.fixture
-def admin(server: PracticeServer) -> chat.Chat:
+def admin(server):
     return chat.Chat(server.url, server.token)
 
 
-def test_a_model_is_added_to_the_others_and_once(server, admin, url) -> None:
+def test_a_model_is_added_to_the_others_and_once(server, admin, url):
     said = serve.register(admin, url + "/", "acronyms", everyone=False, key="sk-of-ours")
     assert said.startswith(f"{server.url} lists acronyms, served at {url}: administrators alone")
     wanted = {
@@ -80,16 +61,11 @@ def test_a_model_is_added_to_the_others_and_once(server, admin, url) -> None:
     assert "stays as it was" in again and server.connections == wanted
     serve.register(admin, url, "more", everyone=True, key="sk-of-ours")
     assert server.connections["OPENAI_API_CONFIGS"]["1"]["model_ids"] == ["acronyms", "more"]
+    seen = chat.Chat(server.url, server.learner_token).models()
+    assert "more" in seen and "acronyms" not in seen, "what is not everyone's is not shown"
 
 
-@pytest.mark.parametrize("everyone", [True, False])
-def test_a_learner_sees_what_is_granted(server, admin, url, everyone: bool) -> None:
-    serve.register(admin, url, "acronyms", everyone=everyone)
-    learner = chat.Chat(server.url, server.learner_token)
-    assert ("acronyms" in learner.models()) is everyone and "acronyms" in admin.models()
-
-
-def test_a_learner_s_key_is_told_what_to_ask_for(server, url) -> None:
+def test_a_learner_s_key_is_told_what_to_ask_for(server, url):
     learner = chat.Chat(server.url, server.learner_token)
     with pytest.raises(serve.ServeError, match="Nothing was changed.*administrator") as refused:
         serve.register(learner, url, "acronyms", everyone=True)
@@ -98,9 +74,8 @@ def test_a_learner_s_key_is_told_what_to_ask_for(server, url) -> None:
     assert not server.entries
 
 
-@pytest.mark.parametrize("name", ["practice-judge", "big"])
-@pytest.mark.parametrize("is_listed_there", [False, True])
-def test_another_server_s_model_is_never_taken(server, admin, url, name, is_listed_there) -> None:
+@pytest.mark.parametrize(("name", "is_listed_there"), [("big", False), ("practice-judge", True)])
+def test_another_server_s_model_is_never_taken(server, admin, url, name, is_listed_there):
     if is_listed_there:  # a connection of ours is no leave to take the name
         serve.register(admin, url, "acronyms", everyone=True)
     before = json.dumps(server.connections)
@@ -110,14 +85,14 @@ def test_another_server_s_model_is_never_taken(server, admin, url, name, is_list
 
 
 @pytest.mark.parametrize("address", ["not-a-url", "http://127.0.0.1:9/v1"])
-def test_an_address_where_nobody_answers_is_not_listed(server, admin, address, monkeypatch) -> None:
+def test_an_address_where_nobody_answers_is_not_listed(server, admin, address, monkeypatch):
     monkeypatch.setattr(chat, "LONGEST_PAUSE", 0)
     with pytest.raises(serve.ServeError, match="Nothing was changed: no model server answers"):
         serve.register(admin, address, "acronyms", everyone=True)
     assert not server.entries
 
 
-def test_a_far_server_is_not_given_an_address_of_this_machine(server, url, monkeypatch) -> None:
+def test_a_far_server_is_not_given_an_address_of_this_machine(server, url, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     far = chat.Chat(f"http://0.0.0.0:{server.port}/api", server.token)
     with pytest.raises(serve.ServeError, match="an address of this machine"):
@@ -127,54 +102,47 @@ def test_a_far_server_is_not_given_an_address_of_this_machine(server, url, monke
     assert there in said and there in server.connections["OPENAI_API_BASE_URLS"]
 
 
-class Hostile(JsonHandler):
+@pytest.mark.parametrize("configs", [{}, None])
+def test_no_key_is_in_a_message(configs, url):
     """An Open WebUI that repeats what it is sent, keys too, in an error; or is of another kind."""
 
-    def do_GET(self) -> None:
+    def reply(request):
+        if request["body"]:
+            return 422, {"detail": [{"input": request["body"]["OPENAI_API_KEYS"]}]}
         config = {"OPENAI_API_BASE_URLS": ["https://a.example.org"], "OPENAI_API_KEYS": [OTHER_KEY]}
-        config["OPENAI_API_CONFIGS"] = self.server.configs
-        self.send(200, {"data": []} if self.path.endswith("/models") else config)
+        config["OPENAI_API_CONFIGS"] = configs
+        return 200, {"data": []} if request["path"].endswith("/models") else config
 
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.send(422, {"detail": [{"input": body[body.index("OPENAI_API_KEYS") :]}]})
-
-
-@pytest.mark.parametrize("configs", [{}, ["of another kind"], None])
-def test_no_key_is_in_a_message(configs, url) -> None:
-    hostile = start(Hostile, configs=configs)
-    ours = "sk-" + "our-own-server-s-key"
-    talk = chat.Chat(f"http://127.0.0.1:{hostile.server_port}", "sk-" + "administrator-s-key")
-    with pytest.raises((chat.ChatError, serve.ServeError)) as caught:
-        serve.register(talk, url, "acronyms", everyone=True, key=ours)
+    with JsonServer(reply) as hostile:
+        talk = chat.Chat(hostile.url, "sk-" + "administrator-s-key")
+        with pytest.raises((chat.ChatError, serve.ServeError)) as caught:
+            serve.register(talk, url, "acronyms", everyone=True, key="sk-" + "our-own-server-s-key")
     assert not re.search("another-connection|our-own|administrator-s-key", str(caught.value))
-    hostile.shutdown()
-    hostile.server_close()
 
 
 # --------------------------------------------------------------------------------------- serve
 
 
 @pytest.fixture(scope="module")
-def served(small_model_dir: Path) -> Iterator[serve.ModelServer]:
+def served(small_model_dir):
     with serve.ModelServer(small_model_dir, device="cpu") as running:
         yield running
 
 
-def test_the_served_model_answers_as_the_loaded_one(served, server, admin, small_model_dir) -> None:
+def test_the_served_model_answers_as_the_loaded_one(served, server, admin, small_model_dir):
     whole, tokenizer = model.load_model(str(small_model_dir), device=model.pick_device("cpu"))
     questions = ["What does CGT stand for?", "Que veut dire BNF ?", "Hello"]
     wanted = model.answer(whole, tokenizer, questions, max_new_tokens=12)
     options = {"max_tokens": 12, "accept_cut": True, "accept_empty": True}
     direct = chat.Chat(served.url, None, served.name)
-    ask_many = compare.in_threads(partial(direct.ask, **options), 24)
-    assert ask_many(questions * 8) == wanted * 8
+    ask_many = compare.in_threads(partial(direct.ask, **options), 6)
+    assert ask_many(questions * 2) == wanted * 2
     serve.register(admin, served.url, served.name, everyone=True)
     admin.model = served.name
     assert [admin.ask(question, **options) for question in questions] == wanted
 
 
-def test_what_cannot_be_served_says_why(tmp_path: Path) -> None:
+def test_what_cannot_be_served_says_why(tmp_path):
     with pytest.raises(serve.ServeError, match="holds no whole model. Make one"):
         serve.ModelServer(tmp_path)
     (tmp_path / "config.json").write_text('{"model_type": "no such type"}', encoding="utf-8")
@@ -197,17 +165,18 @@ TALK = [
 ]
 
 
+FORM = re.compile(
+    r"\{\{ if \.System \}\}(.*)\{\{ else \}\}(.*)\{\{ end \}\}\{\{ range \.Messages \}\}"
+    r'\{\{ if eq \.Role "user" \}\}(.*)\{\{ else if eq \.Role "assistant" \}\}(.*)'
+    r"\{\{ end \}\}\{\{ end \}\}(.*)",
+    re.DOTALL,
+)
+
+
 def go(template: str, turns: list[tuple[str, str]]) -> str:
     """Carry out the few actions of Go's text/template that `ollama_template` writes."""
-    system = next((text for role, text in turns if role == "system"), "")
-    form = re.fullmatch(
-        r"\{\{ if \.System \}\}(.*)\{\{ else \}\}(.*)\{\{ end \}\}\{\{ range \.Messages \}\}"
-        r'\{\{ if eq \.Role "user" \}\}(.*)\{\{ else if eq \.Role "assistant" \}\}(.*)'
-        r"\{\{ end \}\}\{\{ end \}\}(.*)",
-        template,
-        re.DOTALL,
-    )
-    with_system, without, user, assistant, end = form.groups()
+    with_system, without, user, assistant, end = FORM.fullmatch(template).groups()
+    system = dict(turns).get("system")
     printed = with_system.replace("{{ .System }}", system) if system else without
     for role, text in turns:
         action = {"user": user, "assistant": assistant, "system": ""}[role]
@@ -226,11 +195,11 @@ def tokenizer():
     return AutoTokenizer.from_pretrained(TINY_CHAT)
 
 
-@pytest.mark.parametrize("turns", [TALK, TALK[1:], TALK[:2], TALK[1:2]])
+@pytest.mark.parametrize("turns", [TALK, TALK[1:2]])
 @pytest.mark.parametrize(
-    "family", [None, "qwen2_5", "qwen3", "gemma3", "phi3", "llama3_1", "cohere", "smollm2"]
+    "family", [None, "qwen2_5", "qwen3", "gemma3", "phi3", "llama3_1", "smollm2"]
 )
-def test_ollama_s_template_prints_what_the_chat_template_prints(tokenizer, family, turns) -> None:
+def test_ollama_s_template_prints_what_the_chat_template_prints(tokenizer, family, turns):
     if family:
         tokenizer.chat_template = read_template(family)
     wanted = model.render(tokenizer, [{"role": role, "content": text} for role, text in turns])
@@ -243,18 +212,17 @@ def test_ollama_s_template_prints_what_the_chat_template_prints(tokenizer, famil
         "smollm3",  # prints the day's date
         "mistral_7b_v0.3",
         "{{ raise_exception('no system here') }}",
-        "{% for m in messages %}{{ m.content | upper }}{% endfor %}",
         "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
         "{% for m in messages %}{{ m.content }}{% endfor %}{{ messages | length }}",
     ],
 )
-def test_a_template_that_ollama_cannot_express_is_refused(tokenizer, template) -> None:
+def test_a_template_that_ollama_cannot_express_is_refused(tokenizer, template):
     tokenizer.chat_template = read_template(template)
     with pytest.raises(serve.ServeError, match="chat template"):
         serve.ollama_template(tokenizer)
 
 
-def test_the_token_that_ollama_puts_first_is_not_printed_twice(tokenizer) -> None:
+def test_the_token_that_ollama_puts_first_is_not_printed_twice(tokenizer):
     from tokenizers.processors import TemplateProcessing
 
     first = tokenizer.bos_token = "<|pad|>"
@@ -267,24 +235,20 @@ def test_the_token_that_ollama_puts_first_is_not_printed_twice(tokenizer) -> Non
     assert first + printed == model.render(tokenizer, turns)
 
 
-def test_the_modelfile_names_weights_template_stops_and_context(tmp_path: Path) -> None:
+def test_the_modelfile_names_weights_template_stops_and_context(tmp_path):
     folder = shutil.copytree(TINY_CHAT, tmp_path / "merged")
     text = serve.write_modelfile(folder).read_text(encoding="utf-8")
     assert text.startswith('FROM ./merged.gguf\nTEMPLATE """{{ if .System }}<|system|>')
-    assert 'PARAMETER stop "<|end|>"\n' in text and "PARAMETER temperature 0\n" in text
-    assert "PARAMETER num_ctx 1024\n" in text
+    for parameter in ('stop "<|end|>"', "temperature 0", "num_ctx 1024"):
+        assert f"PARAMETER {parameter}\n" in text
 
 
+CASED = {"Regex": r"\p{Lu}(?!\p{Ll})|\p{N}"}
 PARTS = {
     "ByteLevel": {"add_prefix_space": False, "trim_offsets": True, "use_regex": True},
     "Metaspace": {"replacement": "▁", "prepend_scheme": "always", "split": True},
-    "Split": {
-        "behavior": "Isolated",
-        "invert": False,
-        "pattern": {"Regex": r"\p{Lu}(?!\p{Ll})|\p{N}"},
-    },
+    "Split": {"behavior": "Isolated", "invert": False, "pattern": CASED},
     "Digits": {"individual_digits": True},
-    "Punctuation": {"behavior": "Isolated"},
 }
 
 
@@ -295,12 +259,9 @@ PARTS = {
         (["Digits", "ByteLevel"], "smollm"),
         (["Metaspace"], ""),
         (["Split", "ByteLevel"], None),
-        (["Digits", "Punctuation", "ByteLevel"], None),
     ],
 )
-def test_a_tokenizer_that_ollama_s_engine_would_read_otherwise_is_refused(
-    tmp_path: Path, parts: list[str], name: str | None
-) -> None:
+def test_a_tokenizer_that_ollama_s_engine_would_read_otherwise_is_refused(tmp_path, parts, name):
     folder = shutil.copytree(TINY_CHAT, tmp_path / "merged")
     written = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     steps = [{"type": part} | PARTS[part] for part in parts]
@@ -314,7 +275,3 @@ def test_a_tokenizer_that_ollama_s_engine_would_read_otherwise_is_refused(
         serve.write_modelfile(folder)
     text = serve.write_modelfile(folder, gguf=Path("./mine.gguf")).read_text(encoding="utf-8")
     assert text.startswith("FROM mine.gguf\n")
-
-
-def test_tiny_chat_is_read_as_smollm_is(tokenizer) -> None:
-    assert serve.name_pre_tokenizer(tokenizer) == "smollm"
