@@ -2,9 +2,10 @@
 
 import os
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported, hence before everything else
+os.environ["HF_HUB_OFFLINE"] = (
+    "1"  # read when huggingface_hub is imported, hence before everything else
+)
 
-from pathlib import Path
 
 import pytest
 
@@ -25,16 +26,30 @@ SENTENCES = [
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch):
     """Hide the settings of whoever runs the tests."""
-    for name in ("OWUI_URL", "OWUI_TOKEN", "OWUI_FAV_MODEL", "JUDGE_MODEL_NAME", "HF_TOKEN", "BUCKET"):
+    for name in (
+        "OWUI_URL",
+        "OWUI_TOKEN",
+        "OWUI_FAV_MODEL",
+        "JUDGE_MODEL_NAME",
+        "HF_TOKEN",
+        "BUCKET",
+    ):
         monkeypatch.delenv(name, raising=False)
-    for name in ("MODEL_NAME", "EMBEDDING_MODEL", "CROSS_ENCODER", "LANGUAGE", "DEVICE", "REPORT_TO"):
+    for name in (
+        "MODEL_NAME",
+        "EMBEDDING_MODEL",
+        "CROSS_ENCODER",
+        "LANGUAGE",
+        "DEVICE",
+        "REPORT_TO",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")
-def small_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_model_dir(tmp_path_factory):
     """Save a random two-layer Llama of width 32 with a byte-level tokenizer, in the Hugging Face format."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -48,10 +63,17 @@ def small_model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trainer = trainers.BpeTrainer(vocab_size=400, **options)
     bytes_to_words.train_from_iterator(SENTENCES, trainer)
     ends = {"pad_token": "<|pad|>", "eos_token": "<|end|>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_to_words, model_max_length=256, **ends)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bytes_to_words, model_max_length=256, **ends
+    )
     tokenizer.chat_template = TEMPLATE
     torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
     vocabulary = {"vocab_size": len(tokenizer), "max_position_embeddings": 256, **ids}
     config = LlamaConfig(**vocabulary, **sizes, initializer_range=0.2)

@@ -22,7 +22,7 @@ MINUTES = 10
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bucket(tmp_path_factory):
     """The bucket that the notebooks leave, from the embedded models and the practice server."""
     folder = tmp_path_factory.mktemp("notebooks") / "clone"
     done = run_notebooks.run_clean(folder, capture_output=True, text=True, timeout=60 * MINUTES)
@@ -32,7 +32,9 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_tuned_model_knows_what_the_base_model_does_not(bucket):
     rows = read_list(bucket / "tests/summary.json")
-    assert all({"run", "model", "measure", "correct", "total", "interval"} <= set(row) for row in rows)
+    assert all(
+        {"run", "model", "measure", "correct", "total", "interval"} <= set(row) for row in rows
+    )
     recall = {row["model"]: row for row in rows if row["measure"] == MEASURE}
     assert recall["base"]["correct"] == 0 and recall["base"]["total"] >= 30
     assert recall["tuned"]["correct"] / recall["tuned"]["total"] >= 0.95
@@ -42,12 +44,19 @@ def test_executed_notebooks_show_no_error(bucket):
     copies = sorted((bucket / "notebooks").glob("*.ipynb"))
     assert len(copies) == 5
     for path in copies:
-        outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
+        outputs = [
+            output
+            for cell in json.loads(path.read_text())["cells"]
+            for output in cell.get("outputs", [])
+        ]
         assert not [output for output in outputs if output["output_type"] == "error"]
 
 
 def test_every_stage_leaves_its_files(bucket):
-    assert {path.name for path in (bucket / "data").iterdir()} >= {"train_dataset.json", "eval_dataset.json"}
+    assert {path.name for path in (bucket / "data").iterdir()} >= {
+        "train_dataset.json",
+        "eval_dataset.json",
+    }
     assert list((bucket / "models").rglob("adapter_model.safetensors"))
     assert list((bucket / "tests").glob("*/test_result.csv"))
 
@@ -56,7 +65,9 @@ def test_every_number_of_the_summary_comes_from_the_saved_answers(bucket):
     rows = read_list(bucket / "tests/summary.json")
     assert rows
     for row in rows:
-        assert (row["correct"], row["total"]) == recount(bucket / "tests" / row["run"])[row["measure"]], row
+        assert (row["correct"], row["total"]) == recount(bucket / "tests" / row["run"])[
+            row["measure"]
+        ], row
 
 
 def read_outputs(bucket, name: str) -> str:
@@ -75,7 +86,9 @@ def test_adapter_merged_and_served_model_give_the_same_text(bucket):
 def test_the_recorded_judge_is_named_where_it_speaks(bucket):
     assert "recorded from a large language model" in read_outputs(bucket, "scorers")
     assert "a rule says so, not an LLM" in read_outputs(bucket, "test")
-    assert (bucket / "tests/labelled_scores.csv").exists() and (bucket / "tests/comparison.png").exists()
+    assert (bucket / "tests/labelled_scores.csv").exists() and (
+        bucket / "tests/comparison.png"
+    ).exists()
 
 
 # What the notebooks in git show
@@ -85,8 +98,10 @@ ALL = (*run_notebooks.NOTEBOOKS, *run_notebooks.OPTIONAL)
 
 
 @pytest.fixture(scope="module", params=ALL)
-def committed(request) -> dict:
-    return json.loads((run_notebooks.REPOSITORY / f"{request.param}.ipynb").read_text(encoding="utf-8"))
+def committed(request):
+    return json.loads(
+        (run_notebooks.REPOSITORY / f"{request.param}.ipynb").read_text(encoding="utf-8")
+    )
 
 
 def list_outputs(notebook: dict) -> list[dict]:
@@ -103,18 +118,30 @@ def test_the_outputs_in_git_are_of_the_code_beside_them(committed):
 
 def test_the_outputs_in_git_are_of_one_run():
     names = [run_notebooks.REPOSITORY / f"{name}.ipynb" for name in ALL]
-    runs = {json.loads(path.read_text("utf-8"))["metadata"]["acronym_tutorial"]["run"] for path in names}
+    runs = {
+        json.loads(path.read_text("utf-8"))["metadata"]["acronym_tutorial"]["run"] for path in names
+    }
     assert len(runs) == 1
 
 
 def test_the_outputs_in_git_show_no_error_widget_or_path(committed):
     outputs = list_outputs(committed)
     assert len(outputs) > 5
-    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
-    assert not [output for output in outputs if any("widget" in kind for kind in output.get("data", {}))]
+    assert not [
+        output
+        for output in outputs
+        if output["output_type"] == "error" or output.get("name") == "stderr"
+    ]
+    assert not [
+        output for output in outputs if any("widget" in kind for kind in output.get("data", {}))
+    ]
     assert "widgets" not in committed["metadata"]
     for output in outputs:
-        data = {kind: value for kind, value in output.get("data", {}).items() if kind != "image/png"}
+        data = {
+            kind: value for kind, value in output.get("data", {}).items() if kind != "image/png"
+        }
         text = json.dumps([output.get("text"), data])
-        assert not re.search(r"(?<![\w.:/])/(?:root|home|Users|tmp|work|private|var)/", text), text[:300]
+        assert not re.search(r"(?<![\w.:/])/(?:root|home|Users|tmp|work|private|var)/", text), text[
+            :300
+        ]
         assert not re.search(r"\b(?:sk|hf)[-_][A-Za-z0-9]{20,}", text)

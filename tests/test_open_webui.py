@@ -51,20 +51,31 @@ def upstream():
 
 
 @pytest.fixture
-def open_webui(upstream, tmp_path: Path):
+def open_webui(upstream, tmp_path):
     """Boot it with the practice server behind it, on loopback, with a fresh folder; give its process and address."""
-    assert PROGRAM.exists(), "There is no Open WebUI in .venv-openwebui: run bash tests/open_webui.sh"
+    assert PROGRAM.exists(), (
+        "There is no Open WebUI in .venv-openwebui: run bash tests/open_webui.sh"
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    ours = {"DATA_DIR": str(tmp_path / "data"), "OFFLINE_MODE": "true", "ENABLE_OLLAMA_API": "false"}
+    ours = {
+        "DATA_DIR": str(tmp_path / "data"),
+        "OFFLINE_MODE": "true",
+        "ENABLE_OLLAMA_API": "false",
+    }
     ours |= {"OPENAI_API_BASE_URLS": upstream.url, "OPENAI_API_KEYS": upstream.token}
     ours |= {"ENABLE_API_KEYS": "true", "USER_PERMISSIONS_FEATURES_API_KEYS": "true"}
     ours |= {"NO_PROXY": "127.0.0.1,localhost", "WEBUI_SECRET_KEY": secrets.token_hex(16)}
     command = [PROGRAM, "serve", "--host", "127.0.0.1", "--port", str(port)]
     (tmp_path / "data").mkdir()
     with (tmp_path / "log").open("w") as log:
-        options = {"cwd": tmp_path, "env": os.environ | ours, "stdout": log, "stderr": subprocess.STDOUT}
+        options = {
+            "cwd": tmp_path,
+            "env": os.environ | ours,
+            "stdout": log,
+            "stderr": subprocess.STDOUT,
+        }
         process = subprocess.Popen(command, **options)
         try:
             url, end = f"http://127.0.0.1:{port}", time.monotonic() + BOOT_SECONDS
@@ -93,7 +104,12 @@ def sign_up(url: str) -> tuple[str, str]:
     visitor, password = chat.Chat(url, None), secrets.token_hex(12)
     person = {"name": "Admin", "email": "admin@example.org", "password": password}
     admin = chat.Chat(url, visitor.call("POST", "/api/v1/auths/signup", person)["token"])
-    person = {"name": "Learner", "email": "learner@example.org", "password": password, "role": "user"}
+    person = {
+        "name": "Learner",
+        "email": "learner@example.org",
+        "password": password,
+        "role": "user",
+    }
     learner = chat.Chat(url, admin.call("POST", "/api/v1/auths/add", person)["token"])
     key = learner.call("POST", "/api/v1/auths/api_key")["api_key"]
     admin_token = admin._token.get_secret_value()
@@ -102,7 +118,7 @@ def sign_up(url: str) -> tuple[str, str]:
     return admin_token, key
 
 
-def test_the_learner_asks_her_open_webui_for_what_it_taught(open_webui, upstream, tmp_path: Path, say) -> None:
+def test_the_learner_asks_her_open_webui_for_what_it_taught(open_webui, upstream, tmp_path, say):
     process, url = open_webui
     say(f"Open WebUI answers at {url}: {peak_megabytes(process)} MB at most so far")
     admin_token, learner_key = sign_up(url)
@@ -122,10 +138,14 @@ def test_the_learner_asks_her_open_webui_for_what_it_taught(open_webui, upstream
     earlier: list[dict] = []
     for split, count in (("train", 48), ("test", 10)):
         paths[split] = tmp_path / f"{split}.json"
-        dataset.build_dataset(acronyms, learner.ask, paths[split], count=count, split=split, avoid=earlier)
+        dataset.build_dataset(
+            acronyms, learner.ask, paths[split], count=count, split=split, avoid=earlier
+        )
         earlier = dataset.read_dataset(paths[split])
     train_records, eval_records = (dataset.read_dataset(path) for path in paths.values())
-    asked = [(turns[0]["content"], record) for record in eval_records for turns in record["conversation"]]
+    asked = [
+        (turns[0]["content"], record) for record in eval_records for turns in record["conversation"]
+    ]
     assert len(asked) == 40 and sum(len(record["conversation"]) for record in train_records) == 192
     say("stage 1 through it: 192 conversations to train on, 40 held out")
 
@@ -134,7 +154,9 @@ def test_the_learner_asks_her_open_webui_for_what_it_taught(open_webui, upstream
     base, tokenizer = model.load_model(TINY_CHAT, device=device)
     knobs = train.Knobs.for_size(base.num_parameters(), len(acronyms))
     probes = dataset.make_probes(acronyms)
-    rows = train.make_rows(train_records, train.rehearsal_conversations(base, tokenizer, probes, knobs))
+    rows = train.make_rows(
+        train_records, train.rehearsal_conversations(base, tokenizer, probes, knobs)
+    )
     train.train(base, tokenizer, rows, tmp_path / "run", knobs)
     train.merge(TINY_CHAT, tmp_path / "run", tmp_path / "run/acronyms", device=device)
     say(f"tiny-chat tuned on {len(rows)} rows and merged")
@@ -161,7 +183,10 @@ def test_the_learner_asks_her_open_webui_for_what_it_taught(open_webui, upstream
         questions = [question for question, _ in asked]
         ask = partial(learner.ask, max_tokens=48, accept_cut=True)
         answers = compare.in_threads(ask, 2)(questions)
-        right = sum(exact_match(text, row["definitions"]) for text, (_, row) in zip(answers, asked, strict=True))
+        right = sum(
+            exact_match(text, row["definitions"])
+            for text, (_, row) in zip(answers, asked, strict=True)
+        )
         say(
             f"asked by the learner: {questions[0]!r} → {answers[0]!r}; {right} of {len(asked)} held-out questions right"
         )

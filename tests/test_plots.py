@@ -1,6 +1,6 @@
 """Figures have title, axes, units and legend, draw what they are given, and leave nothing open."""
 
-from html.parser import HTMLParser
+import re
 
 import matplotlib
 import pandas as pd
@@ -10,7 +10,6 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.collections import PathCollection
 
 from helpers import compare, plots
 
@@ -31,6 +30,7 @@ SCORES = pd.DataFrame({"exact match": [1, 1, 0], "judge": [1.0, None, 0.0]})
 LIKELY = [(" Cooking", 0.99), ("$x$\n", 0.001), ("", 0.0001)]
 
 FIGURES = {
+    "overlap": lambda: plots.plot_overlap([0.1, 0.2, 0.2], [1.0]),
     "learning": lambda: plots.plot_learning(LOG, 100),
     "learning, nothing yet": lambda: plots.plot_learning(LOG[:1], 100),
     "rates": lambda: plots.plot_rates({"0.1": [3, 2, 1], "1.0": [3, 4, 5]}),
@@ -43,22 +43,20 @@ FIGURES = {
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figure_is_complete(name: str) -> None:
+def test_figure_is_complete(name):
     style = dict(plt.rcParams)
     figure = FIGURES[name]()
     figure.draw_without_rendering()  # no warning about glyphs or layout either
     assert plt.get_fignums() == []
     assert dict(plt.rcParams) == style
-    drawn = [
-        axes for axes in figure.axes if axes.get_label() != "<colorbar>" and axes.get_visible()
-    ]
-    assert all(axes.get_title() for axes in drawn) or figure.get_suptitle()
+    drawn = [axes for axes in figure.axes if axes.get_visible()]
+    assert all(axes.get_title() for axes in drawn)
     assert any(axes.get_xlabel() for axes in drawn) or figure.get_supxlabel()
     labelled = any(axes.get_ylabel() or axes.get_yticks().size for axes in drawn)
-    assert labelled or figure.get_supylabel() or len(drawn[0].texts) > 1
+    assert labelled or figure.get_supylabel()
 
 
-def test_learning_curves_hold_the_log() -> None:
+def test_learning_curves_hold_the_log():
     upper, lower = plots.plot_learning(LOG, 100).axes
     training, validation, blind = upper.lines
     assert training.get_xydata().tolist() == [[1, 4.0], [2, 1.0]]
@@ -69,67 +67,18 @@ def test_learning_curves_hold_the_log() -> None:
     assert drawn["well-known ones kept"] == [1.0, 0.8]
 
 
-def test_the_summary_s_figure_turns_what_is_better_low() -> None:
-    recall, invention, forgetting = plots.plot_summary(SUMMARY).axes
-    for axes, shares in ((recall, [0, 1]), (invention, [1, 0]), (forgetting, [1, 0])):
+def test_the_summary_s_figure_turns_what_is_better_low():
+    for axes, shares in zip(
+        plots.plot_summary(SUMMARY).axes, ([0, 1], [1, 0], [1, 0]), strict=True
+    ):
         assert [bar.get_width() for bar in axes.patches] == shares
         for share, line in zip(shares, axes.lines, strict=True):
             low, high = line.get_xdata()
             assert low <= share + 1e-9 and share - 1e-9 <= high and high - low < 0.1
-    assert [text.get_text() for text in recall.texts] == ["0/40", "40/40"]
 
 
-def test_scores_draw_every_scored_answer_once() -> None:
-    panels = plots.plot_scores(SCORES, LABELS).axes
-    drawn = [
-        sorted(
-            y
-            for part in axes.collections
-            if isinstance(part, PathCollection)
-            for y in part.get_offsets()[:, 1]
-        )
-        for axes in panels
-    ]
-    assert drawn == [[0, 1, 1], [0, 1]]
-
-
-def test_lora_is_drawn_with_its_thin_matrices_and_their_product() -> None:
-    b, a = np.arange(8.0).reshape(4, 2), np.arange(10.0).reshape(2, 5)
-    drawn = [axes.images[0].get_array().tolist() for axes in plots.plot_lora(b, a).axes]
-    assert drawn == [b.tolist(), a.tolist(), np.outer(b[:, 0], a[0]).tolist(), (b @ a).tolist()]
-
-
-def test_probabilities_show_spaces_and_no_formula() -> None:
-    [axes] = plots.plot_probabilities(LIKELY, "title").axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["␣Cooking", "$x$↵", "∅"]
-    assert [text.get_text() for text in axes.texts] == ["99.0%", "0.1%", "0.0%"]
-
-
-class Spans(HTMLParser):
-    """Collects (style, text) of each span."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.spans: list[list] = []
-
-    def handle_starttag(self, tag, attributes) -> None:
-        if tag == "span":
-            self.spans.append([dict(attributes)["style"], ""])
-
-    def handle_data(self, data: str) -> None:
-        if self.spans:
-            self.spans[-1][1] += data.strip()
-
-
-def test_tokens_are_coloured_by_their_label() -> None:
-    reader = Spans()
-    reader.feed(plots.colour_tokens([("<|user|>", 3, -100), (" CGT", 70, 70), ("\n", 9, 9)]))
-    masked, learnt, newline, *legend = reader.spans
-    assert (masked[1], learnt[1], newline[1]) == ("<|user|>", "␣CGT", "↵")
-    assert plots.GREY in masked[0] and plots.BLUE in learnt[0]
-    assert ["not learnt" in entry[1] for entry in legend] == [True, False]
-
-
-def test_the_overlap_is_drawn_in_shares_of_each_set() -> None:
-    [axes] = plots.plot_overlap([0.1, 0.2, 0.2], [1.0]).axes
-    assert sum(bar.get_height() for bar in axes.patches) == pytest.approx(2)
+def test_tokens_are_coloured_by_their_label():
+    written = plots.colour_tokens([("<|user|>", 3, -100), (" CGT", 70, 70), ("\n", 9, 9)])
+    spans = re.findall("<span.*?background:(#.{6}).*?>(.*?)</span>", written)
+    assert spans[:2] == [(plots.GREY, "&lt;|user|&gt;"), (plots.BLUE, "␣CGT")]
+    assert [colour for colour, _ in spans[2:]] == [plots.BLUE, plots.GREY, plots.BLUE]  # a legend

@@ -97,19 +97,11 @@ def test_the_readme_is_one_screen_and_a_half_and_its_counts_are_those_of_noteboo
     assert counts and not [count for count in counts if count not in read(STAGES[2])]
 
 
-def read_tree(page: str) -> list[str]:
-    """The paths that a tree names: a fenced block with one ├── or └── per line."""
-    paths, parents = [], []
-    for line in page.splitlines():
-        if match := re.match(r"((?:│   |    )*)[├└]── (\S+)", line):
-            depth = len(match[1]) // 4
-            parents = [*parents[:depth], match[2].rstrip("/")]
-            paths.append("/".join(parents))
-    return paths
-
-
 def test_the_tree_of_folders_is_the_real_one():
-    named = read_tree(read("CONTRIBUTING.md"))
+    parents, named = [], []
+    for spaces, name in re.findall(r"^((?:│   |    )*)[├└]── (\S+)", read("CONTRIBUTING.md"), re.M):
+        parents = [*parents[: len(spaces) // 4], name.rstrip("/")]
+        named.append("/".join(parents))
     assert not [path for path in named if not (REPOSITORY / path).exists()]
     assert not {name.split("/")[0] for name in FILES if not name.startswith(".")} - set(named)
 
@@ -145,26 +137,20 @@ LAUNCH_LINKS = [
 ]
 
 
-def test_there_is_a_launch_link_for_gpu_and_processor_with_and_without_the_vault():
-    links = [read_launch_link(link) for link in LAUNCH_LINKS]
-    kinds = [(chart, "vault.secret" in values) for chart, values in links]
+def test_launch_links_give_the_launcher_what_is_meant():
+    """With the vault and without; no version and no S3 profile, which rot."""
+    kinds = []
+    for chart, values in map(read_launch_link, LAUNCH_LINKS):
+        kinds.append((chart, values.pop("vault.secret", None)))
+        script = values.pop("init.personalInit")
+        raw = f"https://raw.githubusercontent.com/{OWNER_AND_NAME}/main/"
+        assert script.startswith(raw) and (REPOSITORY / script.removeprefix(raw)).is_file()
+        wanted = {"name": "acronym-tutorial", "init.personalInitArgs": HOME_PAGE}
+        assert values == wanted | {"persistence.size": "40Gi", "autoLaunch": "true"}
     charts = ("ide/jupyter-pytorch", "ide/jupyter-pytorch-gpu")
-    assert sorted(kinds) == [(chart, vault) for chart in charts for vault in (False, True)]
-
-
-@pytest.mark.parametrize("link", LAUNCH_LINKS)
-def test_a_launch_link_gives_the_launcher_what_is_meant(link):
-    _, values = read_launch_link(link)
-    script = values.pop("init.personalInit")
-    raw = f"https://raw.githubusercontent.com/{OWNER_AND_NAME}/main/"
-    assert script.startswith(raw) and (REPOSITORY / script.removeprefix(raw)).is_file()
-    assert values.pop("vault.secret", "acronym-tutorial") == "acronym-tutorial"
-    assert values == {
-        "name": "acronym-tutorial",
-        "init.personalInitArgs": HOME_PAGE,
-        "persistence.size": "40Gi",
-        "autoLaunch": "true",
-    }, "no version and no S3 profile, which rot"
+    assert set(kinds) == {
+        (chart, vault) for chart in charts for vault in (None, "acronym-tutorial")
+    }
 
 
 def find_addresses(text: str) -> set[str]:
@@ -181,9 +167,9 @@ def test_all_addresses_of_this_repository_are_one():
     assert set().union(*(find_addresses(read(name)) for name in pages)) == {OWNER_AND_NAME}
 
 
-@pytest.mark.parametrize("path", re.findall(r"/blob/main/([^)\s]+)", read("README.md")))
-def test_what_colab_opens_exists(path):
-    assert (REPOSITORY / path).is_file()
+def test_what_colab_opens_exists():
+    paths = re.findall(r"/blob/main/([^)\s]+)", read("README.md"))
+    assert paths and all((REPOSITORY / path).is_file() for path in paths)
 
 
 # ------------------------------------------------------------------- scripts, images, workflows
@@ -235,32 +221,23 @@ def test_commands_name_what_is_there(name):
             assert {simplify(word) for word in libraries} <= read_declared(), command
 
 
-@pytest.mark.parametrize("script", ["set_up.py", "run_tutorial.py", "run_notebooks.py"])
-def test_the_options_that_commands_give_exist(script):
-    path = REPOSITORY / "00-set_up" / script
-    done = subprocess.run([sys.executable, path, "--help"], capture_output=True, text=True)
-    stem = "run_tutorial" if script == "run_tutorial.py" else re.escape(script)
-    lines = [line for lines in COMMANDS.values() for line in lines]
-    calls = [line.partition("#")[0] for line in lines if re.search(rf"00-set_up/{stem}", line)]
-    given = {option for call in calls for option in re.findall(r"(?<= )--[a-z-]+", call)}
-    assert not [option for option in given if option not in done.stdout]
+def test_the_options_that_commands_give_exist():
+    text = "\n".join(read(name) for name in COMMANDS)
+    for script in ("set_up", "run_tutorial", "run_notebooks"):
+        calls = re.findall(rf"00-set_up/{script}\.(?:py|sh)([^`#\n]*)", text)
+        given = {option for call in calls for option in re.findall("--[a-z-]+", call)}
+        known = read(f"00-set_up/{script}.py")
+        assert given and not [option for option in given if f'"{option}"' not in known]
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
-def test_script_passes_shellcheck(name):
-    command = [Path(sys.executable).parent / "shellcheck", name]
+CHECKS = [("shellcheck", name) for name in SCRIPTS] + [("hadolint", DOCKERFILE)]
+
+
+@pytest.mark.parametrize(("tool", "name"), CHECKS)
+def test_script_and_image_pass_their_checks(tool, name):
+    command = [Path(sys.executable).parent / tool, name]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True)
     assert done.returncode == 0, done.stdout.decode()
-
-
-def test_the_dockerfile_passes_hadolint():
-    command = [Path(sys.executable).parent / "hadolint", DOCKERFILE]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True)
-    assert done.returncode == 0, done.stdout.decode()
-
-
-def test_secrets_stay_out_of_the_image():
-    assert {".venv", "bucket", "conf/conf.yaml"} <= set(read(".dockerignore").split())
 
 
 def test_every_python_of_the_bounds_is_tested_by_the_workflow():
@@ -280,13 +257,11 @@ def test_the_first_push_writes_the_addresses_and_the_second_changes_nothing(tmp_
     """The commands of the workflow, in a clone whose origin is a folder."""
     stands_for_it = "/".join(("YOUR_ORGANISATION", "acronym-tutorial"))
     clone, origin = tmp_path / "clone", tmp_path / "origin"
+    quoted = [text.replace("/", "%2F") for text in (OWNER_AND_NAME, stands_for_it)]
     for name in TEXT_FILES:
-        path = clone / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = read(name).replace(OWNER_AND_NAME, stands_for_it)
-        path.write_text(
-            text.replace(OWNER_AND_NAME.replace("/", "%2F"), stands_for_it.replace("/", "%2F"))
-        )
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        text = read(name).replace(OWNER_AND_NAME, stands_for_it).replace(*quoted)
+        (clone / name).write_text(text)
     git(tmp_path, "init", "-q", "--bare", "-b", "main", str(origin))
     git(clone, "init", "-q", "-b", "main")
     git(clone, "add", "-A")
@@ -301,13 +276,11 @@ def test_the_first_push_writes_the_addresses_and_the_second_changes_nothing(tmp_
         assert git(origin, "rev-list", "--count", "main") == "2"
     changed = git(clone, "diff", "--name-only", "HEAD~1").splitlines()
     assert {"README.md", "00-set_up/README.md", "pyproject.toml", *STAGES} <= set(changed)
-    assert not [name for name in changed if name.startswith(".github/")], (
-        "what a token may not push"
-    )
+    assert not [name for name in changed if name.startswith(".github/")], "no token may push it"
     for name in changed:
         text = (clone / name).read_text()
         assert find_addresses(text) <= {"some-one/our.words"}, name
-        assert stands_for_it not in text and stands_for_it.replace("/", "%2F") not in text
+        assert stands_for_it not in text and quoted[1] not in text
 
 
 # -------------------------------------------------------------------------- lists that must agree
@@ -375,12 +348,15 @@ def test_every_requirement_has_bounds_a_reason_and_a_pin():
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_notebook_cells_are_short_and_follow_prose(name):
     cells = read_cells(name)
-    codes = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
-    lines = [len(code.splitlines()) for code in codes]
+    codes = [cell for cell in cells if cell["cell_type"] == "code"]
+    lines = [len(cell["source"].splitlines()) for cell in codes]
     assert max(lines) <= 20
     assert statistics.median(lines) <= 8
     kinds = "".join(cell["cell_type"][0] for cell in cells)
     assert "cc" not in kinds, "code follows prose"
+    parameters = ["parameters" in cell["metadata"].get("tags", []) for cell in codes]
+    assert name not in STAGES or sum(parameters) == 1
+    assert json.loads(read(name))["metadata"]["kernelspec"]["name"] == "python3", "as any Python"
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -391,17 +367,6 @@ def test_every_exercise_has_its_solution_and_its_code_parses(name):
     plain = re.sub("^> ?", "", text, flags=re.M)
     for code in re.findall(r"```python\n(.*?)```", plain, flags=re.S):
         ast.parse(code)
-
-
-@pytest.mark.parametrize("name", STAGES)
-def test_notebook_has_one_parameters_cell(name):
-    tags = [cell["metadata"].get("tags", []) for cell in read_cells(name, "code")]
-    assert sum("parameters" in names for names in tags) == 1
-
-
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_notebook_is_run_as_any_python(name):
-    assert json.loads(read(name))["metadata"]["kernelspec"]["name"] == "python3"
 
 
 # ------------------------------------------------------------------------------------------- code
@@ -419,26 +384,16 @@ def test_helpers_stay_small():
     assert sum(len(list(ast.walk(ast.parse(read(name))))) for name in HELPERS) < 21_900
 
 
-def read_layers() -> list[list[str]]:
-    """The lines of CONTRIBUTING's drawing that name helpers, from top to bottom."""
-    page = read("CONTRIBUTING.md").partition("## Which helper may import which")[2]
-    lines = re.search("```text\n(.*?)```", page, flags=re.S)[1].splitlines()
-    return [line.split() for line in lines[1:] if "↓" not in line]
-
-
 def test_the_arrows_between_helpers_go_down():
-    depths = {name: depth for depth, names in enumerate(read_layers()) for name in names}
+    page = read("CONTRIBUTING.md").partition("## Which helper may import which")[2]
+    drawn = re.search("```text\n(.*?)```", page, flags=re.S)[1].splitlines()[1:]
+    layers = [line.split() for line in drawn if "↓" not in line]
+    depths = {name: depth for depth, names in enumerate(layers) for name in names}
     assert {Path(name).stem for name in HELPERS} == set(depths), "the drawing names them all"
-    wrong = [
-        (name, imported)
-        for name in HELPERS
-        for imported in find_imports(read(name))
-        if imported.startswith("helpers.")
-        and (other := imported.split(".")[1]) != "config"
-        and depths[other] <= depths[Path(name).stem]
-    ]
-    assert not wrong
-    assert not [name for name in HELPERS if "helpers.config" in find_imports(read(name))]
+    for name in HELPERS:
+        found = [found.split(".")[1] for found in find_imports(read(name)) if "helpers." in found]
+        assert all(depths[other] > depths[Path(name).stem] for other in found), name
+        assert "config" not in found, "a notebook or a command reads the settings"
 
 
 def test_some_helpers_load_neither_torch_nor_transformers():
@@ -463,6 +418,7 @@ def test_every_helper_has_its_tests():
     assert {f"tests/test_{Path(name).stem}.py" for name in HELPERS} <= set(FILES)
 
 
-def test_the_reader_s_own_files_are_not_in_git():
+def test_the_reader_s_own_files_are_neither_in_git_nor_in_the_image():
     own = ("bucket/", ".venv/", "build/", "conf/conf.yaml")
     assert not [name for name in FILES if name.startswith(own)]
+    assert {".venv", "bucket", "conf/conf.yaml"} <= set(read(".dockerignore").split())

@@ -208,8 +208,6 @@ def test_an_unknown_acronym_is_refused_invented_or_given_a_trained_definition():
     assert score.tally(marked) == counts
 
 
-
-
 @pytest.mark.parametrize(
     ("scorer", "wrong"),
     [
