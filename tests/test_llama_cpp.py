@@ -47,7 +47,7 @@ def say(request):
 
 
 @pytest.fixture(scope="module")
-def merged_dir(tmp_path_factory, say) -> Path:
+def merged_dir(tmp_path_factory, say):
     """Teach tiny-chat the example list, as notebook 2 does, and merge it."""
     folder, device = tmp_path_factory.mktemp("run"), model.pick_device("cpu")
     acronyms = read_acronyms(EXAMPLE_DATA / "acronym.json")
@@ -112,7 +112,7 @@ def convert(merged_dir: Path, kind: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exam(merged_dir: Path) -> tuple[list[tuple[str, dict]], list[str]]:
+def exam(merged_dir):
     """Every question of the held-out data with its record, and the loaded model's answers."""
     records = dataset.read_dataset(EXAMPLE_DATA / "eval_dataset.json")
     asked = [
@@ -125,7 +125,7 @@ def exam(merged_dir: Path) -> tuple[list[tuple[str, dict]], list[str]]:
 
 
 @pytest.mark.parametrize("kind", ["f32", "q8_0"])
-def test_the_engine_answers_as_the_loaded_model_does(merged_dir, exam, say, kind: str) -> None:
+def test_the_engine_answers_as_the_loaded_model_does(merged_dir, exam, say, kind):
     asked, loaded = exam
     with served(convert(merged_dir, kind)) as (url, process):
         llm = chat.Chat(url, None, "acronyms")
@@ -153,12 +153,12 @@ def test_the_engine_answers_as_the_loaded_model_does(merged_dir, exam, say, kind
     assert abs(right - right_loaded) <= 2
 
 
-def test_the_modelfile_names_the_file_that_was_converted(merged_dir) -> None:
+def test_the_modelfile_names_the_file_that_was_converted(merged_dir):
     text = serve.write_modelfile(merged_dir).read_text(encoding="utf-8")
     assert text.startswith("FROM ./acronyms.gguf\n")
 
 
-def test_its_server_is_an_llm_like_another(merged_dir, say) -> None:
+def test_its_server_is_an_llm_like_another(merged_dir, say):
     """What stage 1 needs of a server: models, keys, streams, errors that say what to do."""
     gguf, key = convert(merged_dir, "f32"), "a-key-of-these-tests-alone"
     with served(gguf, "--api_key", key) as (url, _):

@@ -31,7 +31,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory):
     """What the workflow's own command builds."""
     folder = tmp_path_factory.mktemp("site")
     workflow = yaml.safe_load((REPOSITORY / ".github/workflows/site.yml").read_text("utf-8"))
@@ -44,7 +44,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pages(site: Path) -> dict[Path, Page]:
+def pages(site):
     found = [path for path in site.rglob("*.html") if "_static" not in path.parts]
     return {path.resolve(): Page(path) for path in found}
 

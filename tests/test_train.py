@@ -10,15 +10,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate import debug_launcher
-from accelerate.commands.config import load_config_from_file
-from accelerate.state import AcceleratorState
 from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from helpers import train as training
-from helpers.config import REPOSITORY
-from helpers.files import read_list, write_list
+from helpers.files import read_list
 from helpers.model import answer, load_model, pick_device
 from helpers.train import (
     STARTED_FILE,
@@ -358,27 +354,3 @@ def test_the_command_says_a_mistake_in_one_line(small_model_dir, monkeypatch):
     with pytest.raises(SystemExit, match="nowhere/train_dataset.json") as ended:
         runpy.run_module("helpers.train", run_name="__main__")
     assert len(str(ended.value).splitlines()) == 1
-
-
-def run_command(folder, *arguments: str) -> None:
-    AcceleratorState._reset_state(reset_partial_state=True)  # the parent has trained alone
-    os.environ["OMP_NUM_THREADS"] = "1"  # which accelerate launch sets
-    os.chdir(folder)
-    sys.argv = ["train", *arguments]
-    training.main()
-
-
-@fork
-def test_two_processes_learn_with_half_the_steps(small_model_dir, tmp_path, monkeypatch):
-    """On processors (gloo) in place of the GPUs that the configuration is for."""
-    monkeypatch.setattr(Knobs, "for_size", lambda *_: KNOBS)
-    config_path = str(REPOSITORY / "conf/accelerate/several_gpus.yaml")
-    processes = load_config_from_file(config_path).num_processes
-    files = {"train_dataset": RECORDS, "validation_dataset": HELD_OUT, "probes": PROBES[::9]}
-    for name, rows in files.items():
-        write_list(tmp_path / f"{name}.json", rows)
-    debug_launcher(run_command, (tmp_path, ".", str(small_model_dir), "run"), processes)
-    _, before, *_, last = read_list(tmp_path / "run/run.json")
-    assert (last["step"], "eval_recall" in before) == (3 * 3, True)  # alone, 3 * 5
-    tuned = load_model(str(small_model_dir), device=CPU, adapter_dir=tmp_path / "run")
-    assert len(answer(*tuned, QUESTIONS)) == len(QUESTIONS)
