@@ -5,13 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from helpers import dataset, train
-from helpers.config import EXAMPLE_DATA, REPOSITORY
+from helpers.config import REPOSITORY
 
 BENCHMARKS = REPOSITORY / "benchmarks"
-ROWS = train.make_rows(dataset.read_dataset(EXAMPLE_DATA / "train_dataset.json"))[:4]
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +17,6 @@ def stages():
     import stages
 
     return stages
-
-
-@pytest.fixture(scope="module")
-def ways(stages):
-    import ways
-
-    return ways
 
 
 def run(module, monkeypatch, *given: str) -> None:
@@ -51,39 +41,6 @@ def test_ratios_are_those_of_the_rounds(stages):
     rounds = [(2.0, 1.0, 0.5), (4.0, 1.0, 0.25), (6.0, 2.0, 0.5)]
     *_, line = stages.table({"work": rounds})
     assert line == "| work | 4 s | 1 s | 3.00 (2.00 – 4.00) | 0.5 s | 4.00 (2.00 – 4.00) |"
-
-
-def test_the_bound_of_training_counts_the_products_that_the_rows_need(ways, monkeypatch, tmp_path):
-    monkeypatch.setattr(ways, "matmul_rate", lambda *_: 1.0)  # one operation a second
-    monkeypatch.setattr(ways, "original_trainer", lambda *arguments: Fake(arguments[-1]))
-    monkeypatch.setattr(ways, "time_step", lambda *_: 2.0)
-    original, ours, bound = ways.training(lambda: ways.random_model("small"), ROWS, 8)()
-    assert original == 3.0 * len(ROWS) and ours == 2.0
-    base, tokenizer = ways.random_model("small")
-    knobs = ways.knobs_for(base)
-    data = ways.our_trainer(
-        ways.random_model("small")[0], tokenizer, ROWS, knobs, str(tmp_path)
-    ).train_dataset
-    tokens = sum(len(row["input_ids"]) for row in data)
-    learnt = sum(label != -100 for row in data for label in row["labels"])
-    linear = [
-        m
-        for name, m in base.named_modules()
-        if isinstance(m, torch.nn.Linear) and name != "lm_head"
-    ]
-    frozen = sum(m.weight.numel() for m in linear)
-    adapter = knobs.rank * sum(m.in_features + m.out_features for m in linear)
-    expected = tokens * (4 * frozen + 6 * adapter) + learnt * 4 * base.lm_head.weight.numel()
-    # A little less: nothing flows back through the first layer's inputs.
-    assert 0.95 * expected < bound <= expected
-
-
-class Fake:
-    def __init__(self, timer) -> None:
-        self.timer = timer
-
-    def train(self) -> None:
-        self.timer.step = 3.0
 
 
 def test_the_page_shows_the_table_and_names_the_device(stages):

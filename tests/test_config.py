@@ -80,17 +80,14 @@ def test_the_environment_goes_before_the_file(repository, monkeypatch):
     [
         ("OWUI_TOKN: x", "OWUI_TOKN.*OWUI_TOKEN"),
         ("LANGUAGE: no", "LANGUAGE.*'en' or 'fr'.*example_conf.yaml"),  # to YAML "no" is false
-        ("OWUI_FAV_MODEL: 3", "OWUI_FAV_MODEL.*string"),
         ("MODEL_NAME: bucket/models/absent", "MODEL_NAME.*no folder.*models/absent.*hub id"),
         ("DEVICE: cpu\nLANGUAGE: fr\nDEVICE: cuda", "DEVICE twice"),
         ("OWUI_URL", "conf.yaml.*KEY: value"),
-        ("DEVICE: !!python/object:os.system x", "conf.yaml.*line 1"),
         # nothing secret is shown
         (f"OWUI_TOKEN: [{SECRET}]", "OWUI_TOKEN"),
         (f"OWUI_TOKEN: {SECRET}: {SECRET}", "line 1"),
         (f"HF_TOKEN: {{a: {SECRET}}}\nDEVICE: gpu", "HF_TOKEN.*DEVICE.*'mps'"),
         (f"OWUI_URL: https://me:{SECRET}@chat.example/api", "OWUI_URL.*OWUI_TOKEN"),
-        (f"OWUI_URL: https://chat.example/api?key={SECRET}", "OWUI_URL.*OWUI_TOKEN"),
         (f"OWUI_URL: http://[::1/{SECRET}", "OWUI_URL"),
     ],
 )

@@ -92,29 +92,23 @@ def sides(conversation: list[dict], *names: str) -> dict:
 FORMS = {
     "a plain list": dump(ALL),
     "wrapped": dump({"conversations": ALL}),
-    "wrapped by number": dump({str(n): turns for n, turns in enumerate(ALL)}),
     "fenced, a note before and after": f"Sure! [5] of {{it}}:\n```json\n{dump(ALL)}\n```\nI [hope].",
-    "two fences": f"```json\n{dump(ALL[:2])}\n```\nand\n```\n{dump(ALL[2:])}\n```",
     "// comments": dump(ALL, indent=1)
     .replace("[\n  {", "[ // one more, isn't it?\n  {")
     .replace('"\n', '" // here\n'),
     "trailing commas": dump(ALL).replace("}]", "},]").replace('"}', '",}'),
-    "a trailing comma in one turn": dump(ALL).replace('"}', '",}', 1),
     "a Python assignment": f"```python\nconversations = {ALL!r}\n```",
     "thoughts before": f"<think>They want [[JSON]]: {dump([A])}?</think>\n{dump(ALL)}",
     "thoughts opened by the template": f"I could write {dump([A])}.</think>{dump(ALL)}",
-    "thoughts of Magistral": f"[THINK]Let me [see: {{it}}[/THINK]{dump(ALL)}",
     "JSON lines": "\n".join(dump({"id": 1, "messages": turns}) for turns in ALL),
     "one turn a line": "\n".join(dump(turn) for turns in ALL for turn in turns),
     "a numbered list": "\n".join(f"{n}. {dump(turns)}" for n, turns in enumerate(ALL)),
-    "a flat list": dump([turn for turns in ALL for turn in turns]),
     "question and answer": dump(
         [{"tags": ["t"], **sides(turns, "question", "answer")} for turns in ALL]
     ),
     "French sides, single quotes": repr([sides(turns, "question", "réponse") for turns in ALL]),
     "human and gpt": dump([sides(turns, "human", "gpt") for turns in ALL]),
     "from and value": dump(ALL).replace('"role"', '"from"').replace('"content"', '"value"'),
-    "roles in capitals": dump(ALL).replace('"user"', '"User"').replace('"assist', '"Assist'),
     "a system turn": dump([[{"role": "system", "content": "Be kind."}, *turns] for turns in ALL]),
     "line breaks as they are": "\ufeff" + dump(ALL).replace("\\n", "\n"),
 }
@@ -141,7 +135,6 @@ def test_of_a_cut_reply_only_whole_conversations_are_kept(name):
 NOTHING = {
     "nothing": "",
     "a French refusal with quotes": 'Je ne connais pas "CGT" : {"erreur": "sigle inconnu"}',
-    "a web page": "<!doctype html><script>var a = [{x: 'y'}];</script>{502}",
     "other JSON": '[1, null, {"error": {"message": "overloaded"}}]',
     "contents that are no text": '[{"role": "user", "content": 3}, {"role": "gpt", "content": []}]',
     "a question alone": dump([A[:1]]),
@@ -169,13 +162,21 @@ def test_a_question_is_never_given_another_one_s_answer():
     assert parse_conversations(f"[{dump(A[0])}, {bad}, {dump(B[1])}]") in ([], [A, B])
 
 
-@pytest.mark.parametrize(
-    "piece",
-    [
-        *("[", "{", '"', "//", "[{}", "{x}", '{"a":', '"//', "'//", "[1+", '\n"', "<think>"),
-        *("</think>", '[{"role":"user","content":"', '{"role":"user","content":"[{}"},'),
-    ],
-)
+FLOODS = [
+    "[",
+    "{",
+    '"',
+    "[{}",
+    "{x}",
+    '"//',
+    "[1+",
+    '\n"',
+    "<think>",
+    '[{"role":"user","content":"',
+]
+
+
+@pytest.mark.parametrize("piece", FLOODS)
 def test_floods_take_no_long_time(piece):
     flood = piece * (200_000 // len(piece))
     started = time.process_time()
@@ -183,11 +184,6 @@ def test_floods_take_no_long_time(piece):
     assert parse_conversations(f"[{flood}]") == []
     # Two replies: less than a second each where nothing else runs; the square takes minutes.
     assert time.process_time() - started < 4
-
-
-def test_outermost_values_are_found_with_what_stands_between():
-    found = list(find_json('x {"a": [1]} y [2], [3] {bad} [4'))
-    assert found == [None, {"a": [1]}, None, [2], [3]]
 
 
 # ---------------------------------------------------------------------------------- the gate
@@ -285,6 +281,16 @@ def test_a_data_set_is_built_and_read(tmp_path):
     assert (records[2]["ground_truth"], records[2]["language"]) == (truth, "fr")
 
 
+def test_several_are_asked_at_once(tmp_path):
+    together = threading.Barrier(3, timeout=10)
+
+    def ask(prompt, *, seed):
+        together.wait()
+        return reply_to(prompt, seed)
+
+    assert [report.kept for report in build(tmp_path / "train.json", ask, workers=3)] == [4, 4, 4]
+
+
 @pytest.mark.parametrize("change", [{"count": 0}, {"rounds": 0}, {"workers": 0}, {"split": "tset"}])
 def test_a_call_that_makes_no_sense_is_refused(tmp_path, change):
     writer = Writer()
@@ -299,8 +305,6 @@ def test_twelve_are_asked_for_at_once_and_what_is_there_is_named(tmp_path):
     assert report.kept == 28
     assert [fields["count"] for fields in writer.requests] == [12, 12, 4]
     assert [len(fields["already"]) for fields in writer.requests] == [0, 12, 24]
-    turns = [intent for fields in writer.requests for intent in fields["intents"]]
-    assert turns[:18] == list(dataset.INTENTS["train"])
 
 
 def test_an_interrupted_run_asks_again_only_for_what_is_missing_or_damaged(tmp_path):
@@ -316,17 +320,6 @@ def test_an_interrupted_run_asks_again_only_for_what_is_missing_or_damaged(tmp_p
     build(path, dataset.remember(writer, journal), workers=1)
     assert (asked_for(writer), journal.unreadable) == (["CGT", "CAP"], 3)
     assert path.read_bytes() == whole.read_bytes()
-
-
-def test_a_changed_list_costs_only_what_changed(tmp_path):
-    path, writer = tmp_path / "train.json", Writer()
-    build(path, dataset.remember(Writer(), Journal(tmp_path / "r")))
-    changed = Acronym("CGT", ("Cold Green Tea",)), CAP, Acronym("NEW", ("Not Ever Written",))
-    build(path, dataset.remember(writer, Journal(tmp_path / "r")), changed)
-    assert set(asked_for(writer)) == {"CGT", "NEW"}
-    records = dataset.read_dataset(path)
-    assert [record["acronym"] for record in records] == ["CGT", "CAP", "NEW"]
-    assert "Cooking" not in str(records)
 
 
 def test_a_stricter_gate_is_applied_to_what_was_paid_for(tmp_path, monkeypatch):
@@ -432,14 +425,6 @@ def test_a_server_that_is_gone_or_refuses_ends_the_run(tmp_path, error, number, 
     with pytest.raises(error, match="gone"):
         build(tmp_path / "train.json", ask, many, workers=2)
     assert len(asked) <= most and not (tmp_path / "train.json").exists()
-
-
-def test_no_request_is_paid_for_when_the_disk_refuses(tmp_path):
-    writer = Writer()
-    (tmp_path / "file").write_text("")
-    with pytest.raises((FileError, OSError)):
-        build(tmp_path / "file" / "train.json", writer)
-    assert writer.requests == []
 
 
 def test_files_of_the_original_tutorial_are_read_and_others_named(tmp_path):

@@ -210,26 +210,20 @@ def test_sampling_settings_of_a_model_are_not_used(copied_dir, loaded):
 
 
 @pytest.mark.parametrize(
-    ("settings", "pad"),
+    ("settings", "spare", "pad"),
     [
-        ({"pad_token": None, "unk_token": "<|system|>"}, "<|system|>"),
-        ({"pad_token": "<|end|>"}, "<|pad|>"),
+        ({"pad_token": None, "unk_token": "<|system|>"}, "<|pad|>", "<|system|>"),
+        ({"pad_token": "<|end|>"}, "<|pad|>", "<|pad|>"),
+        ({"pad_token": None}, "<|nothing|>", "<|pad|>"),  # a new one, with a row of its own
     ],
 )
-def test_pad_is_the_unknown_token_or_a_spare_one(copied_dir, settings, pad):
+def test_pad_is_the_unknown_token_a_spare_or_a_new_one(copied_dir, settings, spare, pad):
+    words_path = copied_dir / "tokenizer.json"
+    words_path.write_text(words_path.read_text().replace("<|pad|>", spare))
     change_json(copied_dir / "tokenizer_config.json", **settings)
-    _, tokenizer = load_model(str(copied_dir), device=CPU)
-    assert tokenizer.pad_token == pad != tokenizer.eos_token
-
-
-def test_new_pad_token_gets_a_row_of_its_own(copied_dir):
-    tokenizer_path = copied_dir / "tokenizer.json"
-    tokenizer_path.write_text(tokenizer_path.read_text().replace("<|pad|>", "<|nothing|>"))
-    change_json(copied_dir / "tokenizer_config.json", pad_token=None)
-    before = AutoModelForCausalLM.from_pretrained(copied_dir).get_input_embeddings().num_embeddings
     model, tokenizer = load_model(str(copied_dir), device=CPU)
-    assert tokenizer.pad_token_id == before
-    assert model.get_input_embeddings().num_embeddings == before + 1
+    assert tokenizer.pad_token == pad != tokenizer.eos_token
+    assert model.get_input_embeddings().num_embeddings == len(tokenizer)
     assert len(answer(model, tokenizer, QUESTIONS, max_new_tokens=3)) == len(QUESTIONS)
 
 

@@ -67,11 +67,9 @@ OTHERS = [name for name, _ in NAMES if name not in LIKE_WORDS]
 @pytest.mark.parametrize(("name", "definition"), NAMES, ids=[name for name, _ in NAMES])
 def test_no_well_known_name_falsifies_a_mark(name, definition):
     right = [
-        f"{name} stands for {definition}.",
         f"{name} signifie {definition}.",
         f"It is {definition}.",
         f"**{name}** means **{definition}**.",
-        f"« {name} » veut dire « {definition} ».",
         f"The acronym {name} stands for {definition}, as everybody knows.",
     ]
     if name not in definition:  # GNU's Not Unix: in small letters its name is not seen
@@ -84,10 +82,8 @@ def test_no_well_known_name_falsifies_a_mark(name, definition):
         f"{name} stands for {changed}.",
         f"{name} does not stand for {definition}.",
         f"{name} ne signifie pas {definition}.",
-        f"{other} stands for {definition}.",
         f"{other} signifie {definition}.",
         f"{name} is not in my glossary: I don't know what it stands for.",
-        f"{name} n'est pas dans mon glossaire.",
     ]
     assert [text for text in wrong if score.exact_match(text, [definition], acronym=name)] == []
 

@@ -205,9 +205,9 @@ def read_settings(path: Path):
     return settings
 
 
-@pytest.mark.parametrize("name", ["acronym-tutorial", "a 'clone' of \"ours\"", "été #1"])
-def test_jupyterlab_opens_on_the_readme_whatever_the_clone_is_called(tmp_path, monkeypatch, name):
+def test_jupyterlab_opens_on_the_readme_whatever_the_clone_is_called(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
+    name = "a 'clone' of \"ours\", été #1"
     set_up = load(copy(tmp_path / name))
     for _ in range(2):
         set_up.open_readme()
@@ -215,11 +215,9 @@ def test_jupyterlab_opens_on_the_readme_whatever_the_clone_is_called(tmp_path, m
     assert unquote(address) == f"/lab/tree/{name}/README.md" and not set(address) & set(" '\"#")
 
 
-@pytest.mark.parametrize("variable", ["JUPYTER_CONFIG_DIR", "JUPYTER_CONFIG_PATH"])
-def test_jupyterlab_shows_markdown_as_a_page(clone, tmp_path, variable):
-    """The folder is the user's, or that of an environment: JupyterLab looks into both."""
+def test_jupyterlab_shows_markdown_as_a_page(clone, tmp_path):
     load(clone).show_pages(tmp_path / "jupyter")
-    done = run(sys.executable, "-c", READ_VIEWERS, **{variable: str(tmp_path / "jupyter")})
+    done = run(sys.executable, "-c", READ_VIEWERS, JUPYTER_CONFIG_DIR=str(tmp_path / "jupyter"))
     assert json.loads(done.stdout)["markdown"] == "Markdown Preview", done.stderr
 
 
@@ -371,12 +369,12 @@ def test_a_torch_that_is_there_is_kept_or_named_as_too_old(clone, monkeypatch):
 
 def test_a_clone_outside_the_lasting_folder_gets_its_bucket_there(clone, tmp_path, monkeypatch):
     set_up = load(clone)
-    onyxia = set_up.PLATFORMS["onyxia"]
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert set_up.find_bucket(onyxia) is None, "there is no such folder"
+    assert set_up.find_bucket(set_up.PLATFORMS["onyxia"]) is None, "there is no such folder"
     (tmp_path / "work").mkdir()
-    assert set_up.find_bucket(onyxia) == tmp_path / "work/acronym-tutorial-bucket"
-    assert set_up.find_bucket(set_up.PLATFORMS["local"]) is None
+    lasting = tmp_path / "work/acronym-tutorial-bucket"
+    found = [set_up.find_bucket(set_up.PLATFORMS[name]) for name in ("onyxia", "local")]
+    assert found == [lasting, None]
 
 
 def test_the_cpu_wheel_is_taken_only_without_a_gpu(clone, monkeypatch):

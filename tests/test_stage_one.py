@@ -231,15 +231,3 @@ def test_ctrl_c_returns_at_once_from_a_server_that_hangs_and_loses_nothing(tmp_p
         script.latency, before = 0, len(script.asked)
         run_client(script.url, tmp_path, 40)
         assert len(script.asked) - before == 40 - answered
-
-
-def test_requests_in_flight_are_used(tmp_path):
-    workers, number, shares = 4, 16, []
-    with Script(latency=0.3) as script:
-        # Again when something else took the processor.
-        while len(shares) < 3 and max(shares, default=0) < 0.6:
-            started = time.perf_counter()
-            path = tmp_path / f"{len(shares)}.json"
-            build(script.url, make_list(number), path, workers=workers, rounds=1, patience=5)
-            shares.append(number * 0.3 / workers / (time.perf_counter() - started))
-    assert max(shares) >= 0.6, "one after the other it would be 0.25"
