@@ -1,6 +1,7 @@
-"""What several test files share: a clean environment, and a chat model too small to know anything."""
+"""What several test files share: a clean environment, a chat model that knows nothing."""
 
 import os
+import time
 
 os.environ["HF_HUB_OFFLINE"] = (
     "1"  # read when huggingface_hub is imported, hence before everything else
@@ -50,7 +51,7 @@ def clean_environment(monkeypatch):
 
 @pytest.fixture(scope="session")
 def small_model_dir(tmp_path_factory):
-    """Save a random two-layer Llama of width 32 with a byte-level tokenizer, in the Hugging Face format."""
+    """Save a random two-layer Llama of width 32 with a byte-level tokenizer."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -83,7 +84,19 @@ def small_model_dir(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def say(request):
+    """Print a line with the seconds since the tests began, although pytest keeps the output."""
+    start, capture = time.monotonic(), request.config.pluginmanager.getplugin("capturemanager")
+
+    def say_it(text):
+        with capture.global_and_fixture_disabled():
+            print(f"\n{time.monotonic() - start:5.0f} s  {text}", end="", flush=True)
+
+    return say_it
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Let PEFT ask the model by an old name, which nothing here can mend; other warnings are errors."""
+    """Let PEFT ask the model by an old name; other warnings are errors."""
     old_name = "ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"
     config.addinivalue_line("filterwarnings", old_name)

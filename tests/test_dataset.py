@@ -92,7 +92,7 @@ def sides(conversation: list[dict], *names: str) -> dict:
 FORMS = {
     "a plain list": dump(ALL),
     "wrapped": dump({"conversations": ALL}),
-    "fenced, a note before and after": f"Sure! [5] of {{it}}:\n```json\n{dump(ALL)}\n```\nI [hope].",
+    "fenced, with notes": f"Sure! [5]:\n```json\n{dump(ALL)}\n```\nI [hope] {{so}}.",
     "// comments": dump(ALL, indent=1)
     .replace("[\n  {", "[ // one more, isn't it?\n  {")
     .replace('"\n', '" // here\n'),

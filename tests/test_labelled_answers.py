@@ -1,4 +1,4 @@
-"""The labelled answers keep to their card: enough of everything, no copies, and the counts that it gives."""
+"""The labelled answers keep to their card: whole, no copies, and the counts that it gives."""
 
 import json
 from collections import Counter

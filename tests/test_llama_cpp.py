@@ -6,8 +6,6 @@ this.
 
 import contextlib
 import os
-import re
-import socket
 import subprocess
 import sys
 import time
@@ -17,68 +15,33 @@ from pathlib import Path
 
 import pytest
 import requests
+from real_servers import find_port, peak_megabytes, tune
 
-from helpers import chat, compare, dataset, model, serve, train
+from helpers import chat, compare, dataset, model, serve
 from helpers.acronyms import read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY
 from helpers.score import exact_match
 
 pytestmark = pytest.mark.llamacpp
 HOME = REPOSITORY / ".venv-llama_cpp"
-TINY_CHAT = str(REPOSITORY / "stand_ins/tiny-chat")
 ANSWER_TOKENS = 48
 
 
-def peak_megabytes(process: subprocess.Popen) -> int:
-    found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
-    return int(found[1]) // 1024
-
-
 @pytest.fixture(scope="module")
-def say(request):
-    """Print a line with the seconds since the tests began, although pytest keeps the output."""
-    start, capture = time.monotonic(), request.config.pluginmanager.getplugin("capturemanager")
-
-    def say_it(text: str) -> None:
-        with capture.global_and_fixture_disabled():
-            print(f"\n{time.monotonic() - start:5.0f} s  {text}", end="", flush=True)
-
-    return say_it
-
-
-@pytest.fixture(scope="module")
-def merged_dir(tmp_path_factory, say):
-    """Teach tiny-chat the example list, as notebook 2 does, and merge it."""
-    folder, device = tmp_path_factory.mktemp("run"), model.pick_device("cpu")
+def merged_dir(tmp_path_factory):
     acronyms = read_acronyms(EXAMPLE_DATA / "acronym.json")
-    base, tokenizer = model.load_model(TINY_CHAT, device=device)
-    knobs = train.Knobs.for_size(base.num_parameters(), len(acronyms))
-    probes = dataset.make_probes(acronyms)
     records = dataset.read_dataset(EXAMPLE_DATA / "train_dataset.json")
-    rows = train.make_rows(records, train.rehearsal_conversations(base, tokenizer, probes, knobs))
-    train.train(base, tokenizer, rows, folder / "adapter", knobs)
-    train.merge(TINY_CHAT, folder / "adapter", folder / "acronyms", device=device)
-    say(f"tiny-chat tuned on {len(rows)} rows and merged")
-    return folder / "acronyms"
+    return tune(acronyms, records, tmp_path_factory.mktemp("run"))
 
 
 @contextlib.contextmanager
 def served(gguf: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """Serve a GGUF by llama.cpp on loopback; give the address and the process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        HOME / "bin/python",
-        "-m",
-        "llama_cpp.server",
-        "--model",
-        gguf,
-        "--model_alias",
-        "acronyms",
-    ]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--n_ctx", "1024", *options]
-    with gguf.with_suffix(".log").open("w") as log:
+    port, log_path = find_port(), gguf.with_suffix(".log")
+    command = [HOME / "bin/python", "-m", "llama_cpp.server", "--model", gguf]
+    command += ["--model_alias", "acronyms", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--n_ctx", "1024", *options]
+    with log_path.open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         url, end = f"http://127.0.0.1:{port}/v1", time.monotonic() + 120
@@ -86,9 +49,8 @@ def served(gguf: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen]]:
             with contextlib.suppress(requests.ConnectionError):
                 requests.get(f"{url}/models", timeout=5)
                 break
-            assert process.poll() is None and time.monotonic() < end, gguf.with_suffix(
-                ".log"
-            ).read_text()[-3000:]
+            is_starting = process.poll() is None and time.monotonic() < end
+            assert is_starting, log_path.read_text()[-3000:]
             time.sleep(0.3)
         yield url, process
     finally:
@@ -100,12 +62,8 @@ def convert(merged_dir: Path, kind: str) -> Path:
     gguf = merged_dir / f"acronyms-{kind}.gguf"
     command = [sys.executable, "stand_ins/to_gguf.py", os.environ["LLAMA_CPP"], merged_dir]
     path = os.pathsep.join([str(REPOSITORY), str(HOME / "converter")])
-    options = {
-        "cwd": REPOSITORY,
-        "env": os.environ | {"PYTHONPATH": path},
-        "capture_output": True,
-        "text": True,
-    }
+    options = {"cwd": REPOSITORY, "env": os.environ | {"PYTHONPATH": path}}
+    options |= {"capture_output": True, "text": True}
     done = subprocess.run([*command, "--outfile", gguf, "--outtype", kind], **options)
     assert done.returncode == 0, done.stderr[-3000:]
     return gguf
@@ -115,13 +73,10 @@ def convert(merged_dir: Path, kind: str) -> Path:
 def exam(merged_dir):
     """Every question of the held-out data with its record, and the loaded model's answers."""
     records = dataset.read_dataset(EXAMPLE_DATA / "eval_dataset.json")
-    asked = [
-        (turns[0]["content"], record) for record in records for turns in record["conversation"]
-    ]
+    asked = [(talk[0]["content"], record) for record in records for talk in record["conversation"]]
     whole, tokenizer = model.load_model(str(merged_dir), device=model.pick_device("cpu"))
-    return asked, model.answer(
-        whole, tokenizer, [question for question, _ in asked], max_new_tokens=ANSWER_TOKENS
-    )
+    questions = [question for question, _ in asked]
+    return asked, model.answer(whole, tokenizer, questions, max_new_tokens=ANSWER_TOKENS)
 
 
 @pytest.mark.parametrize("kind", ["f32", "q8_0"])
@@ -137,10 +92,7 @@ def test_the_engine_answers_as_the_loaded_model_does(merged_dir, exam, say, kind
         llm.close()
     same = sum(a == b for a, b in zip(answers, loaded, strict=True))
     right, right_loaded = (
-        sum(
-            exact_match(text, row["definitions"])
-            for text, (_, row) in zip(texts, asked, strict=True)
-        )
+        sum(map(exact_match, texts, [row["definitions"] for _, row in asked]))
         for texts in (answers, loaded)
     )
     say(
@@ -159,7 +111,7 @@ def test_the_modelfile_names_the_file_that_was_converted(merged_dir):
 
 
 def test_its_server_is_an_llm_like_another(merged_dir, say):
-    """What stage 1 needs of a server: models, keys, streams, errors that say what to do."""
+    """What stage 1 needs of a server: models, keys, errors that say what to do."""
     gguf, key = convert(merged_dir, "f32"), "a-key-of-these-tests-alone"
     with served(gguf, "--api_key", key) as (url, _):
         llm = chat.Chat(url, key, "acronyms")
@@ -178,16 +130,5 @@ def test_its_server_is_an_llm_like_another(merged_dir, say):
         plain = llm.ask("What does ZMW stand for?", max_tokens=ANSWER_TOKENS)
         schema = {"type": "object", "properties": {"verdict": {"enum": ["right", "wrong"]}}}
         assert llm.ask("What does ZMW stand for?", max_tokens=ANSWER_TOKENS, schema=schema) == plain
-        body = {
-            "model": "acronyms",
-            "messages": [{"role": "user", "content": "What does ZMW stand for?"}],
-        }
-        body |= {"stream": True, "temperature": 0, "max_tokens": ANSWER_TOKENS}
-        stream = requests.post(
-            f"{url}/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"}
-        )
-        assert (
-            chat._read_answer(chat._join_stream(stream.text), ANSWER_TOKENS, False, False) == plain
-        )
         llm.close()
-    say(f"as an LLM: models, key, cut, too long, schema, stream; {plain!r}\n")
+    say(f"as an LLM: models, key, cut, too long, schema; {plain!r}\n")

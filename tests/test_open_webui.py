@@ -1,20 +1,19 @@
-"""The whole way with a real Open WebUI: it writes the data, and the learner asks it for what was learnt.
+"""The whole way with a real Open WebUI: it writes the data, and is asked for what was learnt.
 
-Only on request, as it takes an Open WebUI of its own: `bash tests/open_webui.sh` installs one and runs this.
+Only on request, as it takes an Open WebUI of its own: `bash tests/open_webui.sh` installs one and
+runs this.
 """
 
 import os
-import re
 import secrets
-import socket
 import subprocess
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
+from real_servers import find_port, peak_megabytes, tune
 
-from helpers import chat, compare, dataset, model, serve, train
+from helpers import chat, compare, dataset, model, serve
 from helpers.acronyms import read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY
 from helpers.score import exact_match
@@ -22,26 +21,7 @@ from stand_ins.practice_server import PracticeServer
 
 pytestmark = pytest.mark.openwebui
 PROGRAM = REPOSITORY / ".venv-openwebui/bin/open-webui"
-TINY_CHAT = str(REPOSITORY / "stand_ins/tiny-chat")
 BOOT_SECONDS = 300
-
-
-def peak_megabytes(process: subprocess.Popen) -> int:
-    status = Path(f"/proc/{process.pid}/status")
-    found = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.exists() else None
-    return int(found[1]) // 1024 if found else 0
-
-
-@pytest.fixture
-def say(capsys):
-    """Print a line with the seconds since the test began, although pytest keeps the output."""
-    start = time.monotonic()
-
-    def say_it(text: str) -> None:
-        with capsys.disabled():
-            print(f"\n{time.monotonic() - start:5.0f} s  {text}", end="", flush=True)
-
-    return say_it
 
 
 @pytest.fixture
@@ -52,13 +32,11 @@ def upstream():
 
 @pytest.fixture
 def open_webui(upstream, tmp_path):
-    """Boot it with the practice server behind it, on loopback, with a fresh folder; give its process and address."""
+    """Boot it on loopback, the practice server behind it; give its process and address."""
     assert PROGRAM.exists(), (
         "There is no Open WebUI in .venv-openwebui: run bash tests/open_webui.sh"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_port()
     ours = {
         "DATA_DIR": str(tmp_path / "data"),
         "OFFLINE_MODE": "true",
@@ -100,10 +78,11 @@ def open_webui(upstream, tmp_path):
 
 
 def sign_up(url: str) -> tuple[str, str]:
-    """Make the administrator and the learner of a fresh Open WebUI; give his session and her API key."""
+    """Make an administrator and a learner; give his session and her API key."""
     visitor, password = chat.Chat(url, None), secrets.token_hex(12)
     person = {"name": "Admin", "email": "admin@example.org", "password": password}
-    admin = chat.Chat(url, visitor.call("POST", "/api/v1/auths/signup", person)["token"])
+    admin_token = visitor.call("POST", "/api/v1/auths/signup", person)["token"]
+    admin = chat.Chat(url, admin_token)
     person = {
         "name": "Learner",
         "email": "learner@example.org",
@@ -112,7 +91,6 @@ def sign_up(url: str) -> tuple[str, str]:
     }
     learner = chat.Chat(url, admin.call("POST", "/api/v1/auths/add", person)["token"])
     key = learner.call("POST", "/api/v1/auths/api_key")["api_key"]
-    admin_token = admin._token.get_secret_value()
     for each in (visitor, admin, learner):
         each.close()
     return admin_token, key
@@ -149,19 +127,10 @@ def test_the_learner_asks_her_open_webui_for_what_it_taught(open_webui, upstream
     assert len(asked) == 40 and sum(len(record["conversation"]) for record in train_records) == 192
     say("stage 1 through it: 192 conversations to train on, 40 held out")
 
-    # Stage 2, as the notebook does it.
-    device = model.pick_device("cpu")
-    base, tokenizer = model.load_model(TINY_CHAT, device=device)
-    knobs = train.Knobs.for_size(base.num_parameters(), len(acronyms))
-    probes = dataset.make_probes(acronyms)
-    rows = train.make_rows(
-        train_records, train.rehearsal_conversations(base, tokenizer, probes, knobs)
-    )
-    train.train(base, tokenizer, rows, tmp_path / "run", knobs)
-    train.merge(TINY_CHAT, tmp_path / "run", tmp_path / "run/acronyms", device=device)
-    say(f"tiny-chat tuned on {len(rows)} rows and merged")
+    merged_dir = tune(acronyms, train_records, tmp_path / "run")
+    say("tiny-chat tuned and merged")
 
-    with serve.ModelServer(tmp_path / "run/acronyms", device="cpu") as server:
+    with serve.ModelServer(merged_dir, device="cpu") as server:
         say(f"transformers serve answers at {server.url}")
         before = admin.call("GET", "/openai/config")
         with pytest.raises(serve.ServeError, match="shows this key no connections") as refused:
@@ -188,10 +157,11 @@ def test_the_learner_asks_her_open_webui_for_what_it_taught(open_webui, upstream
             for text, (_, row) in zip(answers, asked, strict=True)
         )
         say(
-            f"asked by the learner: {questions[0]!r} → {answers[0]!r}; {right} of {len(asked)} held-out questions right"
+            f"asked by the learner: {questions[0]!r} → {answers[0]!r}; "
+            f"{right} of {len(asked)} held-out questions right"
         )
         assert exact_match(answers[0], asked[0][1]["definitions"]) and right >= 0.9 * len(asked)
-        whole, tokenizer = model.load_model(str(tmp_path / "run/acronyms"), device=device)
+        whole, tokenizer = model.load_model(str(merged_dir), device=model.pick_device("cpu"))
         assert answers == model.answer(whole, tokenizer, questions)
         peaks = peak_megabytes(process), peak_megabytes(server._process)
     say(f"peak memory: Open WebUI {peaks[0]} MB, transformers serve {peaks[1]} MB\n")
