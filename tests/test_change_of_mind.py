@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from helpers import dataset, files, model, train
 from helpers.acronyms import Acronym, read_acronyms
 from helpers.config import REPOSITORY
@@ -40,6 +42,7 @@ def tune(acronyms: list[Acronym], train_records: list[dict], output_dir: Path):
     return base, tokenizer
 
 
+@pytest.mark.long
 def test_after_retraining_the_old_definition_is_gone_and_the_new_one_known(tmp_path):
     # Not the example list's, of which an LLM's replies are recorded: all of one kind.
     changed, withdrawn, kept = [e for e in read_acronyms(ACRONYMS) if e.language == "en"][:3]

@@ -169,6 +169,7 @@ def plain_loss(model, prepared) -> float:
     return torch.cat(losses).mean().item()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
 def test_family_trains_for_an_epoch_with_every_check_on(family, tmp_path):
     """That what is trained is saved and read back is seen in test_train.py."""

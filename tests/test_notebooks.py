@@ -28,6 +28,7 @@ def bucket(tmp_path_factory):
     return folder / "bucket"
 
 
+@pytest.mark.long
 def test_the_tuned_model_knows_what_the_base_model_does_not(bucket):
     rows = read_list(bucket / "tests/summary.json")
     recall = {row["model"]: row for row in rows if row["measure"] == "recall"}
@@ -35,6 +36,7 @@ def test_the_tuned_model_knows_what_the_base_model_does_not(bucket):
     assert recall["tuned"]["correct"] / recall["tuned"]["total"] >= 0.95
 
 
+@pytest.mark.long
 def test_every_stage_leaves_its_files_and_no_error(bucket):
     copies = sorted((bucket / "notebooks").glob("*.ipynb"))
     assert len(copies) == 5
@@ -46,6 +48,7 @@ def test_every_stage_leaves_its_files_and_no_error(bucket):
     assert (bucket / "tests/comparison.png").exists()
 
 
+@pytest.mark.long
 def test_every_number_of_the_summary_comes_from_the_saved_answers(bucket):
     rows = read_list(bucket / "tests/summary.json")
     assert rows
@@ -60,6 +63,7 @@ def read_outputs(bucket, name: str) -> str:
     return json.dumps([cell.get("outputs") for cell in cells])
 
 
+@pytest.mark.long
 def test_adapter_merged_and_served_model_give_the_same_text(bucket):
     shown = read_outputs(bucket, "use_it")
     assert "{'adapter + base': 100, 'merged': 100, 'served': 100} of 100" in shown
@@ -68,6 +72,7 @@ def test_adapter_merged_and_served_model_give_the_same_text(bucket):
     assert "FROM ./acronyms.gguf" in modelfile.read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 def test_the_recorded_judge_is_named_where_it_speaks(bucket):
     assert "recorded from a large language model" in read_outputs(bucket, "scorers")
     assert "a rule says so, not an LLM" in read_outputs(bucket, "test")

@@ -129,6 +129,7 @@ def served(small_model_dir):
         yield running
 
 
+@pytest.mark.long
 def test_the_served_model_answers_as_the_loaded_one(served, server, admin, small_model_dir):
     whole, tokenizer = model.load_model(str(small_model_dir), device=model.pick_device("cpu"))
     questions = ["What does CGT stand for?", "Que veut dire BNF ?", "Hello"]
@@ -142,6 +143,7 @@ def test_the_served_model_answers_as_the_loaded_one(served, server, admin, small
     assert [admin.ask(question, **options) for question in questions] == wanted
 
 
+@pytest.mark.long
 def test_what_cannot_be_served_says_why(tmp_path):
     with pytest.raises(serve.ServeError, match="holds no whole model. Make one"):
         serve.ModelServer(tmp_path)

@@ -215,6 +215,7 @@ def test_jupyterlab_opens_on_the_readme_whatever_the_clone_is_called(tmp_path, m
     assert unquote(address) == f"/lab/tree/{name}/README.md" and not set(address) & set(" '\"#")
 
 
+@pytest.mark.long
 def test_jupyterlab_shows_markdown_as_a_page(clone, tmp_path):
     load(clone).show_pages(tmp_path / "jupyter")
     done = run(sys.executable, "-c", READ_VIEWERS, JUPYTER_CONFIG_DIR=str(tmp_path / "jupyter"))
@@ -280,6 +281,7 @@ def pretend(clone: Path, platform: str) -> None:
     set_up.STAMP.write_text(json.dumps(set_up.make_stamp(platform, False, False)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("user", ["another", "root"])
 def test_onyxia_pipes_the_script_in(open_dir, platform_dir, user):
     """Another user installs it, and comes again; root finds it there, and gives it to the user."""
@@ -326,6 +328,7 @@ def test_onyxia_pipes_the_script_in(open_dir, platform_dir, user):
     assert {path.lstat().st_uid for path in made} == {os.geteuid() or 65534}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("shell", "mounted"), [("sh", True), ("bash", False)])
 def test_gcp_finds_the_interpreter_and_the_bucket(tmp_path, platform_dir, shell, mounted):
     """`sh` is dash on Debian."""

@@ -9,6 +9,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import yaml
 
+pytestmark = pytest.mark.long
+
 REPOSITORY = Path(__file__).parents[1]
 pytest.importorskip(
     "myst_nb", reason="the tools for the site are not installed", exc_type=ImportError

@@ -160,6 +160,7 @@ def test_nothing_is_lost_doubled_or_wrong_when_a_third_of_the_replies_fail(tmp_p
     assert all(report.asked >= report.kept == 5 for report in reports)
 
 
+@pytest.mark.long
 def test_the_token_is_in_no_file_and_no_message(tmp_path):
     words = f"Incorrect API key provided: {TOKEN}"
     with Script(fail=0.5, hang=0.4) as script:
@@ -176,6 +177,7 @@ def test_the_token_is_in_no_file_and_no_message(tmp_path):
 # ------------------------------------------------------------------------------ interruptions
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kills", "number"), [(3, 60), pytest.param(20, 300, marks=pytest.mark.slow)]
 )
@@ -199,6 +201,7 @@ def test_killed_it_gives_the_same_file_and_repeats_only_what_was_in_flight(tmp_p
     assert requests.total() - len(requests) <= 8 * kills, "8 at once"
 
 
+@pytest.mark.long
 def test_of_two_processes_on_one_bucket_the_second_refuses(tmp_path):
     with Script(latency=0.1) as script:
         first = start_client(script.url, tmp_path, 30)
@@ -215,6 +218,7 @@ def test_of_two_processes_on_one_bucket_the_second_refuses(tmp_path):
     assert [len(record["conversation"]) for record in records] == [5] * 30
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_returns_at_once_from_a_server_that_hangs_and_loses_nothing(tmp_path):
     with Script(latency=0.1) as script:

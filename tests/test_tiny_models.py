@@ -37,6 +37,7 @@ def test_the_weights_are_small_enough_for_git():
     assert sum(sizes.values()) < 16e6
 
 
+@pytest.mark.long
 def test_the_corpus_is_the_same_for_a_seed_and_never_holds_the_new_acronyms(corpus_module):
     corpora = [corpus_module.Corpus(seed) for seed in (5, 5, 4)]
     rows, again, other = ([corpus.row() for _ in range(2000)] for corpus in corpora)

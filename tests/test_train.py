@@ -296,6 +296,7 @@ def test_loss_and_gradients_are_those_of_trl(loaded, processes, tmp_path, monkey
 # ----------------------------------------------------------------------- killed, short of disk
 
 
+@pytest.mark.long
 def test_interrupted_and_resumed_equals_uninterrupted(small_model_dir, tmp_path, whole):
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
@@ -325,6 +326,7 @@ def fork(test):
     return pytest.mark.skipif(sys.platform != "linux", reason="forks after importing torch")(test)
 
 
+@pytest.mark.long
 @fork
 def test_killed_and_resumed_answers_as_uninterrupted(small_model_dir, tmp_path, whole):
     folder = tmp_path / "run"
