@@ -24,9 +24,8 @@ def write_conversations(fields: dict) -> list[list[dict]]:
     conversations = []
     for _ in range(fields["count"]):
         question = f"{' '.join(rng.sample(WORDS, 6)).capitalize()} {fields['acronym']}?"
-        context = fields.get("context")
-        turns = [{"role": "user", "content": f"{context}: {question}" if context else question}]
-        conversations.append([*turns, {"role": "assistant", "content": fields["sentence"]}])
+        answer = {"role": "assistant", "content": fields["sentence"]}
+        conversations.append([{"role": "user", "content": question}, answer])
     return conversations
 
 

@@ -23,7 +23,6 @@ from helpers.score import judge_prompt, parse_verdict
 from stand_ins.practice_server import (
     LABELLED,
     PHRASINGS,
-    RECORDED,
     PracticeServer,
     origin,
     reply_to,
@@ -99,25 +98,6 @@ def test_what_it_writes_passes_the_gate(server, acronym, intents):
 
 def ask_about(acronym: Acronym, already: list[str], split: str = "train", count: int = 12) -> str:
     return reply_to(conversation_prompt(acronym, count, intents=INTENTS[split], already=already))
-
-
-def test_recorded_replies_come_in_order_and_then_its_own(server):
-    brew, given, already = read_acronyms(EXAMPLE_DATA / "acronym.json")[0], [], []
-    for _ in range(5):
-        given.append(ask_about(brew, already))
-        already += [turns[0]["content"] for turns in parse_conversations(given[-1])]
-    recorded = [r["reply"] for r in RECORDED if (r["acronym"], r["split"]) == ("BREW", "train")]
-    assert given[:4] == recorded and len(already) == 60
-    assert [origin(reply) for reply in given] == 4 * [origin(recorded[0])] + [origin("")]
-    validation = ask_about(brew, [], "validation")
-    named = [turns[0]["content"] for turns in parse_conversations(validation)]
-    rows = [
-        row["reply"] for row in RECORDED if row["acronym"] == "BREW" and row["split"] != "train"
-    ]
-    assert [validation, ask_about(brew, named, "test")] == rows
-    prompt = conversation_prompt(brew, 12, intents=INTENTS["train"])
-    fingerprint = post(server, CHAT, json=body(prompt)).json()["system_fingerprint"]
-    assert fingerprint == origin(recorded[0]) != origin(given[4])
 
 
 @pytest.mark.parametrize(

@@ -112,33 +112,6 @@ def test_the_default_run_writes_the_example_data(tmp_path):
     assert len({dataset.words_of(question, name) for name, question in asked}) == 120
 
 
-def test_a_long_french_list_arrives_as_it_was_read(tmp_path):
-    rng = random.Random(1)
-    heads = ["École", "Œuvre", "Comité", "Délégation", "Maîtrise", "Bâtiment", "Pôle", "Unité"]
-    links = ["de l'été", "d’aujourd’hui", "à l'égard des élèves", "sur-mesure", "du maïs"]
-    lines = ["sigle;expansion;language"]
-    for number in range(100):
-        name = f"{rng.choice('ÉÀABCÇ')}{chr(65 + number % 26)}{chr(65 + number // 26)}"
-        lines.append(f"{name};{rng.choice(heads)} n°{number} {rng.choice(links)};fr")
-        if number % 10 == 0:
-            lines.append(f"{name};Autre sens {number} à l'œuvre;fr")
-    (tmp_path / "liste.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
-    acronyms = read_acronyms(tmp_path / "liste.csv")
-    entries = dataset.tell_meanings_apart(acronyms)
-    assert sum(acronym.ambiguous for acronym in acronyms) >= 10
-    with Script(fail=0.2, hang=1.5) as script:
-        reports = build(script.url, entries, tmp_path / "train.json")
-    records = dataset.read_dataset(tmp_path / "train.json")
-    for record, report, entry in zip(records, reports, entries, strict=True):
-        assert (record["acronym"], record.get("context")) == (entry.name, entry.context)
-        assert record["ground_truth"] == " | ".join(entry.definitions)
-        assert report.kept == len(record["conversation"]) == dataset.count_for(entry, 5)
-        for question, answer in record["conversation"]:
-            assert all(dataset.holds(answer["content"], text) for text in entry.definitions)
-            assert answer["content"].startswith(f"{entry.name} signifie ")
-            assert dataset.holds(question["content"], entry.context or entry.name)
-
-
 # --------------------------------------------------------------------------- a failing server
 
 
