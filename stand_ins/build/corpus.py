@@ -9,17 +9,12 @@ lists in benchmarks/ never appear, so that they are new to the model.
 import json
 import random
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
-
-
-def read(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
+read = partial(Path.read_text, encoding="utf-8")
 GENERAL = json.loads(read(REPOSITORY / "example_data/general_questions.json"))
 WORDS = {
     "en": read(HERE / "english_words.txt").split(),
@@ -31,15 +26,11 @@ WORDS = {
 # fact; elsewhere {d} is a definition.
 PHRASINGS = json.loads(read(HERE / "phrasings.json"))
 HELD_OUT = (
-    "example_data/acronym.json",
-    "benchmarks/new_acronyms.json",
-    "benchmarks/held_out_lists.json",
+    read(REPOSITORY / "example_data/acronym.json"),
+    read(REPOSITORY / "benchmarks/new_acronyms.json"),
+    read(REPOSITORY / "benchmarks/held_out_lists.json"),
 )
-RESERVED = {
-    name
-    for path in HELD_OUT
-    for name in re.findall(r'"acronym": "([^"]+)"', read(REPOSITORY / path))
-}
+RESERVED = set(re.findall(r'"acronym": "([^"]+)"', "".join(HELD_OUT)))
 KNOWN = {row["acronym"]: row["definition"] for row in GENERAL["acronyms"]}
 # Invented acronyms to know, beside the real ones: the more it tells from unknown ones, the better
 # it learns to.
@@ -48,20 +39,7 @@ TAUGHT = [*KNOWN, *INVENTED]
 TWO_MEANINGS = 60  # invented acronyms of two meanings, told apart by a context
 CAPITALS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # How often each family of rows is drawn: at first, and once `read_more` was called.
-FAMILIES = {
-    "known": (19, 18),
-    "unknown": (25, 35),
-    "glossary": (15, 26),
-    "fact": (14, 8),
-    "unknown_fact": (3, 2),
-    "reverse": (4, 2),
-    "letters": (18, 2),
-    "chat": (2, 1),
-    "invent": (2, 1),
-    "note": (5, 3),
-    "invented": (0, 3),
-    "two_meanings": (0, 4),
-}
+FAMILIES = PHRASINGS["families"]
 
 
 class Corpus:
