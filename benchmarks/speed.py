@@ -36,10 +36,9 @@ from transformers import (
 )
 from trl import SFTTrainer
 
-from helpers import chat, dataset, model, score, train
-from helpers.acronyms import Acronym, read_acronyms
+from helpers import chat, dataset, model, train
+from helpers.acronyms import read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY, TINY_CHAT
-from helpers.files import read_list
 from stand_ins.practice_server import PracticeServer
 
 Rounds = list[dict[str, float]]  # seconds: original, ours, bound
@@ -67,16 +66,15 @@ def main() -> None:
 def works() -> dict[str, Callable[[int], Rounds]]:
     """What is measured."""
     acronyms = read_acronyms(REPOSITORY / "benchmarks/new_acronyms.json")[:24]
-    labelled = read_list(EXAMPLE_DATA / "labelled_answers.json")[:24]
-    rows = random.Random(0).sample(example_rows(), 160)
-    asked = exam_questions()
+    learnt = dataset.read_dataset(EXAMPLE_DATA / "train_dataset.json")
+    rows = random.Random(0).sample(train.make_rows(learnt), 160)
+    asked = [row["prompt"][-1]["content"] for row in rows]
     return {
         "1, 24 acronyms, 4 requests at once": partial(conversations, acronyms),
         "2, tiny-chat, 160 rows": partial(training, load_tiny_chat, rows),
         "2, SmolLM2-135M's shape, 16 rows": partial(training, random_model, rows[:16]),
         "3, tiny-chat, 64 answers": partial(answering, load_tiny_chat, asked[:64], 48),
         "3, SmolLM2-135M's shape, 8 answers": partial(answering, random_model, asked[:8], 16),
-        "3, 24 verdicts, 4 requests at once": partial(judging, labelled),
     }
 
 
@@ -98,49 +96,35 @@ def describe(work: str, rounds: Rounds) -> dict[str, str]:
     }
 
 
-# ------------------------------------------------------------------------ waiting for a server
-
-
 def conversations(acronyms: list, rounds: int) -> Rounds:
-    """The original asks for one acronym after the other and takes what comes."""
-    count = dataset.REQUEST  # one request for each
+    """The original asks for one acronym after the other and takes what comes.
+
+    The bound: nothing but the server's delay, shared among the requests sent at once.
+    """
+    count, found = dataset.REQUEST, []  # one request for each
     intents = dataset.INTENTS["train"]
     prompts = [dataset.conversation_prompt(a, count, intents=intents) for a in acronyms]
-
-    def ours(ask: Callable[[str], str]) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "train.json"
-            dataset.build_dataset(acronyms, ask, path, count=count, split="train", workers=AT_ONCE)
-
-    return waiting(prompts, dataset.parse_conversations, ours, rounds)
-
-
-def judging(rows: list[dict], rounds: int) -> Rounds:
-    """The original has one answer judged after the other."""
-    rows = [row | {"expected": " | ".join(row["definitions"])} for row in rows]
-    prompts = [score.judge_prompt(r["question"], r["answer"], r["expected"]) for r in rows]
-
-    def ours(ask: Callable[[str], str]) -> None:
-        score.judge(ask, rows, workers=AT_ONCE)
-
-    return waiting(prompts, score.parse_verdict, ours, rounds)
-
-
-def waiting(prompts: list[str], parse: Callable, ours: Callable, rounds: int) -> Rounds:
-    """The bound: nothing but the server's delay, shared among the requests sent at once."""
-    found = []
-    with PracticeServer(delay=DELAY) as server:
+    with PracticeServer(delay=DELAY) as server, tempfile.TemporaryDirectory() as folder:
         llm = chat.Chat(server.url, server.token, server.models[0])
-        for _ in range(rounds):
-            original = seconds_of(lambda: [parse(llm.ask(prompt)) for prompt in prompts], time.time)
-            improved = seconds_of(lambda: ours(llm.ask), time.time)
-            bound = math.ceil(len(prompts) / AT_ONCE) * DELAY
-            found.append({"original": original, "ours": improved, "bound": bound})
+        options = {"count": count, "split": "train", "workers": AT_ONCE}
+
+        def original() -> None:
+            for prompt in prompts:
+                dataset.parse_conversations(llm.ask(prompt))
+
+        def ours(path: Path) -> None:
+            dataset.build_dataset(acronyms, llm.ask, path, **options)
+
+        for number in range(rounds):
+            path = Path(folder) / f"{number}.json"
+            seconds = {
+                "original": seconds_of(original, time.time),
+                "ours": seconds_of(partial(ours, path), time.time),
+                "bound": math.ceil(len(prompts) / AT_ONCE) * DELAY,
+            }
+            found.append(seconds)
         llm.close()
     return found
-
-
-# ------------------------------------------------------------------------------------ training
 
 
 def training(load: Callable, rows: list[dict], rounds: int) -> Rounds:
@@ -167,17 +151,12 @@ def original_trainer(load: Callable, rows: list[dict]) -> Trainer:
     Kinder than it was: LoRA once, as wide as ours, padding to the longest row, no checkpointing.
     """
     language_model, tokenizer = load()
-    texts = [tokenizer.apply_chat_template(r["prompt"] + r["completion"]) for r in rows]
-    ids = [text["input_ids"] for text in texts]
-    longest = max(map(len, ids))
-    table = [line + [tokenizer.eos_token_id] * (longest - len(line)) for line in ids]
+    tokenizer.pad_token = tokenizer.eos_token
+    texts = [row["prompt"] + row["completion"] for row in rows]
+    ids = tokenizer.apply_chat_template(texts, padding=True)["input_ids"]
     knobs = one_pass(language_model)
-    lora = LoraConfig(
-        r=knobs.rank,
-        lora_alpha=knobs.alpha,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
+    sizes = {"r": knobs.rank, "lora_alpha": knobs.alpha, "target_modules": "all-linear"}
+    lora = LoraConfig(**sizes, task_type="CAUSAL_LM")
     arguments = TrainingArguments(
         output_dir=tempfile.gettempdir(),
         per_device_train_batch_size=1,
@@ -189,7 +168,7 @@ def original_trainer(load: Callable, rows: list[dict]) -> Trainer:
         save_strategy="no",
         dataloader_pin_memory=False,
     )
-    data = datasets.Dataset.from_list([{"input_ids": line, "labels": line} for line in table])
+    data = datasets.Dataset.from_dict({"input_ids": ids, "labels": ids})
     trainer = Trainer(get_peft_model(language_model, lora), arguments, train_dataset=data)
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -218,9 +197,6 @@ def count_products(trainer: SFTTrainer) -> int:
             learnt = following != -100
             cross_entropy(core.lm_head(states[learnt]), following[learnt]).backward()
     return counter.get_total_flops()
-
-
-# ----------------------------------------------------------------------------------- answering
 
 
 def answering(load: Callable, questions: list[str], tokens: int, rounds: int) -> Rounds:
@@ -273,9 +249,6 @@ def reading_rate(count: int) -> float:
     return weights.numel() / min(seconds_of(lambda: weights @ vector) for _ in range(10))
 
 
-# -------------------------------------------------------------------- what both are measured on
-
-
 def load_tiny_chat():
     return model.load_model(str(REPOSITORY / TINY_CHAT), device=model.pick_device("cpu"))
 
@@ -286,26 +259,6 @@ def random_model(shape: dict[str, int] = SMOLLM2_135M):
     ends = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
     config = LlamaConfig(**shape, **ends, tie_word_embeddings=True)
     return LlamaForCausalLM(config), AutoTokenizer.from_pretrained(REPOSITORY / TINY_CHAT)
-
-
-def read_example(name: str) -> tuple[list[dict], list[dict]]:
-    """Records of the example data, and the probes that belong to them."""
-    records = dataset.read_dataset(EXAMPLE_DATA / name)
-    acronyms = [Acronym(record["acronym"], tuple(record["definitions"])) for record in records]
-    return records, dataset.make_probes(acronyms)
-
-
-def example_rows() -> list[dict]:
-    """The rows of the example data, with the rehearsal and the refusals of our recipe."""
-    records, probes = read_example("train_dataset.json")
-    base, tokenizer = load_tiny_chat()
-    knobs = train.Knobs.for_size(base.num_parameters(), len(records))
-    return train.make_rows(records, train.rehearsal_conversations(base, tokenizer, probes, knobs))
-
-
-def exam_questions() -> list[str]:
-    """The questions of stage 3's exam on the example data."""
-    return [row["question"] for row in score.write_exam(*read_example("eval_dataset.json"))]
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python benchmarks/tiny_chat.py [--model FOLDER] [--sizes 10 50 200]
 
-Fine-tunes it on invented acronyms that it was not taught, with twelve conversations in each language
-from the practice server, and asks each acronym with the 60 natural questions that were written
-before the model was trained. Asked before, the model is called base; after, tuned.
+Fine-tunes it on invented acronyms that it was not taught, with twelve conversations in each
+language from the practice server, and asks each acronym with the 60 natural questions that were
+written before the model was trained. Asked before, the model is called base; after, tuned.
 """
 
 import argparse
