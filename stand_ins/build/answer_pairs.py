@@ -1,8 +1,8 @@
-"""The pairs of tiny-cross-encoder: an endless, seeded stream of (answer, reference) with a label from 0 to 1.
+"""The pairs of tiny-cross-encoder: an endless, seeded stream of (answer, reference) with a label.
 
-The reference is "X stands for D." or "X signifie D."; the answer says the same in other words, or something
-else that looks like it. Words, sentence forms and definitions of the split "test" never occur in the split
-"train". Nothing here knows about tensors or tokens.
+The reference is "X stands for D." or "X signifie D."; the answer says the same in other words, or
+something else that looks like it. Words, sentence forms and definitions of the split "test" never
+occur in the split "train". Nothing here knows about tensors or tokens.
 """
 
 import json
@@ -10,21 +10,46 @@ import random
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
 HELD_OUT_SHARE = 10  # one word in so many is kept for the test
-PARTLY = 0.3  # label of an answer that gives a part of the definition
-RIGHT_KINDS = ("same sentence", "surface", "framing", "other language", "extra sentence", "definition alone")
-RIGHT_KINDS += ("right and not another", "two meanings")
-HOLDING_KINDS = (*RIGHT_KINDS, "contradicted", "negated")  # the whole definition is there, word for word
+# What answers are made of: kind of sentence → split → language → forms, where {x} is the acronym,
+# {d} a definition, {e} another one, {w} any word and {n} a number. In "corrections" the other
+# meaning is denied; in "contradictions" the right one comes first or last; "extras" are sentences
+# that a reference of one line cannot contradict; "clauses" may follow a definition in its own
+# sentence. "links" stand between the words of a definition, and "organisation" are words that are
+# frequent in such names; those of the test split are left out.
+FORMS = json.loads((HERE / "answer_forms.json").read_text(encoding="utf-8"))
+# How often each kind of answer is drawn; its label: 1 for right, 0 for wrong, 0.3 for partly right.
+KINDS = FORMS["kinds"]
+RIGHT_KINDS = [kind for kind, (_, label) in KINDS.items() if label == 1]
+HOLDING_KINDS = [*RIGHT_KINDS, "contradicted", "negated"]  # the definition is there, word for word
+LINKS = FORMS["links"]
+LINK_WORDS = {part for links in LINKS.values() for link in links for part in (link, *link.split())}
+LINK_WORDS |= {"l'"}
+DENIES = re.compile(  # words without which a sentence would no longer deny what it denies
+    r"n't|\bno|\bne|\bn'|\bpas|\bjamais|\bni\b|can|but|rather|wrong|false|doubt|anything|confuse"
+    r"|some|used|today|mais|plut|sauf|tout|faux|doute|personne|confond|certains|était|aujourd|saur"
+    r"|peu|alter|sinon|instead|lieu"
+)
+SURFACE_CHANGES = (
+    str.lower,
+    str.upper,
+    str.title,
+    lambda text: text.rstrip("."),
+    lambda text: text.rstrip(".") + "!",
+    lambda text: text.replace(" ", "  "),
+    lambda text: text.replace("'", "’"),
+    lambda text: without_accents(text),
+)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One answer beside its reference; `label` is 1 for right, 0 for wrong, 0.3 for partly right."""
+    """One answer beside its reference."""
 
     answer: str
     reference: str
@@ -33,36 +58,18 @@ class Pair:
     language: str
 
 
-# What answers are made of: kind of sentence → split → language → forms, where {x} is the acronym, {d} a definition,
-# {e} another one, {w} any word and {n} a number. In "corrections" the other meaning is denied; in "contradictions" the
-# right one comes first or last; "extras" are sentences that a reference of one line cannot contradict; "clauses" may
-# follow a definition in its own sentence. "links" stand between the words of a definition, and "organisation" are words
-# that are frequent in such names; those of the test split are left out.
-FORMS = json.loads((HERE / "answer_forms.json").read_text(encoding="utf-8"))
-LINKS, ORGANISATION = FORMS["links"], FORMS["organisation"]
-ONSETS = "b c d f g h j k l m n p r s t v w z ch tr pr br gr cl pl st qu sh th".split()
-VOWELS = "a e i o u é è ou an on en ai au in eau oi ea y".split()
-QUOTES = (('"', '"'), ("« ", " »"), ("“", "”"), ("**", "**"), ("'", "'"), ("*", "*"))
-ENDINGS = ("", "", "r", "s", "t", "nt", "ment", "tion", "ique", "é", "ée", "ing", "er", "al", "ed", "ness")
-
-
 class Pairs:
     """Draws pairs of one split; two objects with the same split and seed draw the same pairs."""
 
     def __init__(self, split: str, seed: int = 0):
         self.split, self.rng = split, random.Random(seed)
-        self.words = {language: read_words(language, split) for language in LINKS}
-        self.organisation = {language: select(words, split) for language, words in ORGANISATION.items()}
-        kinds: dict[Callable[[], tuple[str, float]], float] = {
-            self.same_sentence: 5, self.surface: 9, self.framing: 14, self.other_language: 4,
-            self.extra_sentence: 10, self.definition_alone: 3, self.right_and_not_another: 3,
-            self.two_meanings: 3,
-            self.one_word_replaced: 14, self.same_initials: 3, self.other_order: 9,
-            self.another_definition: 3, self.contradicted: 8, self.negated: 8, self.refusal: 3,
-            self.empty: 0.5, self.echo: 2, self.unrelated: 2,
-            self.partly_right: 8, self.one_of_two_meanings: 2,
-        }  # fmt: skip
-        self.kinds, self.weights = list(kinds), list(kinds.values())
+        self.organisation = {
+            language: select(words, split) for language, words in FORMS["organisation"].items()
+        }
+        self.words = {
+            "en": select((HERE / "english_words.txt").read_text("utf-8").split(), split),
+            "fr": select((HERE / "french_words.txt").read_text("utf-8").split(), split),
+        }
 
     def __iter__(self) -> Iterator[Pair]:
         while True:
@@ -75,116 +82,111 @@ class Pairs:
         self.spoken = self.language if rng.random() < 0.92 else other(self.language)
         self.definition = self.new_definition()
         self.name = self.new_name(self.definition)
-        form = "{} stands for {}." if self.language == "en" else "{} signifie {}."
-        self.reference = form.format(self.name, self.definition)
-        kind = rng.choices(self.kinds, self.weights)[0]
-        answer, label = kind()
-        return Pair(answer, self.reference, label, kind.__name__.replace("_", " "), self.language)
+        self.reference = self.sentence(self.definition, self.language)
+        kind = rng.choices(list(KINDS), [weight for weight, _ in KINDS.values()])[0]
+        answer = getattr(self, kind.replace(" ", "_"))()
+        return Pair(answer, self.reference, KINDS[kind][1], kind, self.language)
 
-    # Right
+    # Right ------------------------------------------------------------------------------------
 
-    def same_sentence(self) -> tuple[str, float]:
-        return self.reference, 1
+    def same_sentence(self) -> str:
+        return self.reference
 
-    def surface(self) -> tuple[str, float]:
-        return self.change_surface(self.say(self.definition)), 1
+    def surface(self) -> str:
+        return self.change_surface(self.say(self.definition))
 
-    def framing(self) -> tuple[str, float]:
-        return self.say(self.definition), 1
+    def framing(self) -> str:
+        return self.say(self.definition)
 
-    def other_language(self) -> tuple[str, float]:
+    def other_language(self) -> str:
         self.spoken = other(self.language)
-        return self.dress(self.say(self.definition)), 1
+        return self.dress(self.say(self.definition))
 
-    def extra_sentence(self) -> tuple[str, float]:
-        return self.add_sentences(self.say(self.definition)), 1
+    def extra_sentence(self) -> str:
+        return self.add_sentences(self.say(self.definition))
 
-    def definition_alone(self) -> tuple[str, float]:
-        return self.change_surface(self.definition + self.rng.choice(("", "."))), 1
+    def definition_alone(self) -> str:
+        return self.change_surface(self.definition + self.rng.choice(("", ".")))
 
-    def right_and_not_another(self) -> tuple[str, float]:
-        return self.dress(self.fill(self.pick("corrections"), self.definition, self.lookalike())), 1
+    def right_and_not_another(self) -> str:
+        return self.dress(self.fill(self.pick("corrections"), self.definition, self.lookalike()))
 
-    def two_meanings(self) -> tuple[str, float]:
-        first, second = self.make_ambiguous()
-        if self.rng.random() < 0.5:
-            first, second = second, first
-        return self.dress(self.fill(self.pick("contradictions"), first, second)), 1
+    def two_meanings(self) -> str:
+        return self.both(*self.make_ambiguous())
 
-    # Wrong
+    # Wrong ------------------------------------------------------------------------------------
 
-    def one_word_replaced(self) -> tuple[str, float]:
-        return self.dress(self.say(self.replace_words(self.definition, 1))), 0
+    def one_word_replaced(self) -> str:
+        return self.dress(self.say(self.replace_words(self.definition, 1)))
 
-    def same_initials(self) -> tuple[str, float]:
-        return self.dress(self.say(self.replace_words(self.definition, 99, same_initial=True))), 0
+    def same_initials(self) -> str:
+        return self.dress(self.say(self.replace_words(self.definition, 99, same_initial=True)))
 
-    def other_order(self) -> tuple[str, float]:
+    def other_order(self) -> str:
         """Two words in each other's place, or all of them in another order."""
-        words = self.definition.split()
-        places = [place for place, word in enumerate(words) if word.lower() not in LINK_WORDS]
+        before = self.definition.split()
+        words, places = list(before), content_places(before)
         moved = self.rng.sample(places, 2 if self.rng.random() < 0.6 else len(places))
-        for old, new in zip(sorted(moved), self.rng.choice((moved, moved[1:] + moved[:1])), strict=True):
-            words[old] = self.definition.split()[new]
+        turned = self.rng.choice((moved, moved[1:] + moved[:1]))
+        for old, new in zip(sorted(moved), turned, strict=True):
+            words[old] = before[new]
         if plain(" ".join(words)) == plain(self.definition):
             return self.other_order()
-        return self.dress(self.say(" ".join(words))), 0
+        return self.dress(self.say(" ".join(words)))
 
-    def another_definition(self) -> tuple[str, float]:
+    def another_definition(self) -> str:
         definition = self.new_definition()
         if self.rng.random() < 0.3:  # the right definition of another acronym, under its own name
             self.name = self.new_name(definition)
-        return self.dress(self.say(definition)), 0
+        return self.dress(self.say(definition))
 
-    def contradicted(self) -> tuple[str, float]:
-        first, second = self.definition, self.lookalike()
-        if self.rng.random() < 0.5:
-            first, second = second, first
-        return self.dress(self.fill(self.pick("contradictions"), first, second)), 0
+    def contradicted(self) -> str:
+        return self.both(self.definition, self.lookalike())
 
-    def negated(self) -> tuple[str, float]:
-        return self.dress(self.fill(self.pick("negations"), self.definition, self.lookalike())), 0
+    def negated(self) -> str:
+        return self.dress(self.fill(self.pick("negations"), self.definition, self.lookalike()))
 
-    def refusal(self) -> tuple[str, float]:
-        return self.dress(self.fill(self.pick("refusals"))), 0
+    def refusal(self) -> str:
+        return self.dress(self.fill(self.pick("refusals")))
 
-    def empty(self) -> tuple[str, float]:
-        return self.rng.choice(("", "", " ", ".", "...", "?", "-", "{}", ":", "\n")), 0
+    def empty(self) -> str:
+        return self.rng.choice(FORMS["nothing"])
 
-    def echo(self) -> tuple[str, float]:
+    def echo(self) -> str:
         text = self.fill(self.pick("questions"))
         if self.rng.random() < 0.3:
-            text = self.rng.choice((f"{self.name}.", self.say(self.name), self.name))
-        return text, 0
+            return self.rng.choice((f"{self.name}.", self.say(self.name), self.name))
+        return text
 
-    def unrelated(self) -> tuple[str, float]:
-        return self.fill(self.pick("unrelated")), 0
+    def unrelated(self) -> str:
+        return self.fill(self.pick("unrelated"))
 
-    # Between
+    # Between ----------------------------------------------------------------------------------
 
-    def partly_right(self) -> tuple[str, float]:
+    def partly_right(self) -> str:
         """A word of the definition is missing or one too many."""
-        words = self.definition.split()
-        places = [place for place, word in enumerate(words) if word.lower() not in LINK_WORDS]
-        if self.rng.random() < 0.6:
-            for place in sorted(self.rng.sample(places, self.rng.randint(1, len(places) - 1)), reverse=True):
-                del words[place]
+        rng, words = self.rng, self.definition.split()
+        places = content_places(words)
+        if rng.random() < 0.6:
+            missing = rng.sample(places, rng.randint(1, len(places) - 1))
+            words = [word for place, word in enumerate(words) if place not in missing]
         else:
-            word = self.rng.choice(words) if self.rng.random() < 0.25 else capital(self.word())
-            words.insert(self.rng.randint(1, len(words)), word)
-        return self.dress(self.say(" ".join(words))), PARTLY
+            word = rng.choice(words) if rng.random() < 0.25 else capital(self.word())
+            words.insert(rng.randint(1, len(words)), word)
+        return self.dress(self.say(" ".join(words)))
 
-    def one_of_two_meanings(self) -> tuple[str, float]:
-        return self.dress(self.say(self.rng.choice(self.make_ambiguous()))), PARTLY
+    def one_of_two_meanings(self) -> str:
+        return self.dress(self.say(self.rng.choice(self.make_ambiguous())))
 
-    # Parts of answers
+    # Parts of answers -------------------------------------------------------------------------
 
     def pick(self, kind: str) -> str:
         form = self.rng.choice(FORMS[kind][self.split][self.spoken])
-        return self.loosen(form) if self.split == "train" and self.rng.random() < 0.25 else form
+        is_loosened = self.split == "train" and self.rng.random() < 0.25
+        return self.loosen(form) if is_loosened else form
 
     def loosen(self, form: str) -> str:
-        """Put in one to three words, or put them for others that do not deny: new words must do no harm."""
+        """Put words in, or in the place of others that do not deny: new words must do no harm."""
         words = form.split(" ")
         for _ in range(self.rng.choice((1, 1, 2, 3))):
             place = self.rng.randint(0, len(words) - 1)
@@ -195,11 +197,20 @@ class Pairs:
                 words.insert(place, "{w}")  # beside a definition it would be a part of it
         return " ".join(words)
 
+    def sentence(self, definition: str, language: str) -> str:
+        verb = "stands for" if language == "en" else "signifie"
+        return f"{self.name} {verb} {definition}."
+
     def say(self, definition: str) -> str:
         """Often the sentence of the reference: it is what the practice server teaches."""
         if self.rng.random() < 0.4:
-            return f"{self.name} {'stands for' if self.spoken == 'en' else 'signifie'} {definition}."
+            return self.sentence(definition, self.spoken)
         return self.fill(self.pick("statements"), definition)
+
+    def both(self, first: str, second: str) -> str:
+        if self.rng.random() < 0.5:
+            first, second = second, first
+        return self.dress(self.fill(self.pick("contradictions"), first, second))
 
     def fill(self, form: str, definition: str = "", wrong: str = "") -> str:
         while "{w}" in form:
@@ -208,7 +219,7 @@ class Pairs:
         return form.replace("{x}", self.name).replace("{d}", definition).replace("{e}", wrong)
 
     def dress(self, text: str) -> str:
-        """Change the surface of some, add sentences to others, so that form tells nothing about truth."""
+        """Change the form of some, add sentences to others: form tells nothing about truth."""
         draw = self.rng.random()
         if draw < 0.25:
             text = self.change_surface(text)
@@ -234,12 +245,11 @@ class Pairs:
 
     def change_surface(self, text: str) -> str:
         """Case, quotes, final mark, accents, emphasis: what does not change the meaning."""
-        rng = self.rng
-        for change in rng.sample(SURFACE_CHANGES, rng.choice((1, 1, 2))):
+        for change in self.rng.sample(SURFACE_CHANGES, self.rng.choice((1, 1, 2))):
             text = change(text)
-        if rng.random() < 0.25:
-            left, right = rng.choice(QUOTES)
-            text = text.replace(self.definition, left + self.definition + right)
+        if self.rng.random() < 0.25:
+            quoted = self.rng.choice(FORMS["quotes"]).format(self.definition)
+            text = text.replace(self.definition, quoted)
         return text
 
     def make_ambiguous(self) -> tuple[str, str]:
@@ -249,7 +259,7 @@ class Pairs:
         self.reference = self.reference.removesuffix(".") + joint + second + "."
         return self.definition, second
 
-    # Definitions, names, words
+    # Definitions, names, words ----------------------------------------------------------------
 
     def lookalike(self) -> str:
         """Another definition, more or less similar to the right one."""
@@ -261,9 +271,8 @@ class Pairs:
         return self.new_definition()
 
     def new_definition(self) -> str:
-        rng = self.rng
-        words: list[str] = []
-        chosen: dict[str, str] = {}  # no word twice, so that another order is always another definition
+        rng, words = self.rng, []
+        chosen = {}  # no word twice, so that another order is always another definition
         size = rng.choice((2, 2, 3, 3, 3, 4, 4, 5, 6))
         while len(chosen) < size:
             word = self.word()
@@ -277,9 +286,8 @@ class Pairs:
 
     def replace_words(self, definition: str, count: int, *, same_initial: bool = False) -> str:
         """Put other words in the place of `count` of its content words, at most all of them."""
-        rng = self.rng
-        words = definition.replace("'", "' ").split()
-        places = [place for place, word in enumerate(words) if word.lower() not in LINK_WORDS]
+        rng, words = self.rng, definition.replace("'", "' ").split()
+        places = content_places(words)
         for place in rng.sample(places, min(count, len(places))):
             old = words[place]
             initial = plain(old)[0] if same_initial or rng.random() < 0.5 else ""
@@ -299,23 +307,24 @@ class Pairs:
         draw = self.rng.random()
         if draw < 0.1 and self.split == "train":
             return self.rng.choice(self.organisation[self.language])
-        if draw < 0.25 if self.language == "en" else draw < 0.45:
+        if draw < (0.25 if self.language == "en" else 0.45):
             return self.pseudo_word()
         return self.rng.choice(self.words[self.language])
 
     def pseudo_word(self) -> str:
-        rng = self.rng
-        while True:
-            syllables = (rng.choice(ONSETS) + rng.choice(VOWELS) for _ in range(rng.randint(1, 4)))
-            word = "".join(syllables) + rng.choice(ENDINGS)
-            if fits(word, self.split):
-                return word
+        rng, word = self.rng, ""
+        while not fits(word, self.split):
+            word = ""
+            for _ in range(rng.randint(1, 4)):
+                word += rng.choice(FORMS["onsets"]) + rng.choice(FORMS["vowels"])
+            word += rng.choice(FORMS["endings"])
+        return word
 
     def new_name(self, definition: str) -> str:
         rng, draw = self.rng, self.rng.random()
-        words = [word for word in definition.replace("'", " ").split() if word.lower() not in LINK_WORDS]
+        words = definition.replace("'", " ").split()
         if draw < 0.7:
-            return "".join(plain(word)[0] for word in words).upper()
+            return "".join(plain(words[place])[0] for place in content_places(words)).upper()
         if draw < 0.85:
             return "".join(rng.choices("ABCDEFGHIJKLMNOPQRSTUVWXYZ", k=rng.randint(2, 5)))
         if draw < 0.93:
@@ -324,29 +333,9 @@ class Pairs:
         return "".join(letters).strip("-&") or "A1"
 
 
-LINK_WORDS = {part for links in LINKS.values() for link in links for part in (link, *link.split())} | {"l'"}
-NO_CONTENT = LINK_WORDS | set(
-    "not never nor neither none cannot false wrong pas jamais non sans ni faux sauf aucun aucune".split()
-)
-DENIES = re.compile(  # words without which a sentence would no longer deny what it denies
-    r"n't|\bno|\bne|\bn'|\bpas|\bjamais|\bni\b|can|but|rather|wrong|false|doubt|anything|confuse|some|used|today"
-    r"|mais|plut|sauf|tout|faux|doute|personne|confond|certains|était|aujourd|saur|peu|alter|sinon|instead|lieu"
-)
-SURFACE_CHANGES = (
-    str.lower,
-    str.upper,
-    str.title,
-    lambda text: text.rstrip("."),
-    lambda text: text.rstrip(".") + "!",
-    lambda text: text.replace(" ", "  "),
-    lambda text: text.replace("'", "’"),
-    lambda text: "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c)),
-)
-
-
-def read_words(language: str, split: str) -> list[str]:
-    path = HERE / {"en": "english_words.txt", "fr": "french_words.txt"}[language]
-    return select(path.read_text(encoding="utf-8").split(), split)
+def content_places(words: list[str]) -> list[int]:
+    """Where the words are that are more than links."""
+    return [place for place, word in enumerate(words) if word.lower() not in LINK_WORDS]
 
 
 def select(words: list[str], split: str) -> list[str]:
@@ -354,18 +343,21 @@ def select(words: list[str], split: str) -> list[str]:
 
 
 def fits(word: str, split: str) -> bool:
-    """Whether a word can be a word of a definition of this split."""
-    return len(word) > 2 and word not in NO_CONTENT and held_out(word) == (split == "test")
-
-
-def held_out(word: str) -> bool:
-    """Whether a word belongs to the test; the same for each of its spellings with or without accents."""
-    return zlib.crc32(plain(word).encode()) % HELD_OUT_SHARE == 0
+    """Whether a word can be a word of a definition of this split, however it is accented."""
+    if len(word) <= 2 or word in LINK_WORDS or word in FORMS["denials"]:
+        return False
+    is_held_out = zlib.crc32(plain(word).encode()) % HELD_OUT_SHARE == 0
+    return is_held_out == (split == "test")
 
 
 def plain(text: str) -> str:
     """Lower case without accents, which is what the tokenizer sees."""
-    return "".join(c for c in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(c))
+    return without_accents(text.lower())
+
+
+def without_accents(text: str) -> str:
+    letters = unicodedata.normalize("NFD", text)
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
 
 
 def capital(word: str) -> str:
