@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from speed import AT_ONCE, load_tiny_chat, our_trainer, random_model, seconds_of
+from stages import AT_ONCE, load_tiny_chat, our_trainer, random_model, seconds_of
 from tables import print_markdown
 
 from helpers import chat, compare, dataset, files, model, score, train

@@ -25,45 +25,45 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def speed():
+def stages():
     sys.path.insert(0, str(BENCHMARKS))
-    import speed
+    import stages
 
-    return speed
+    return stages
 
 
 @pytest.fixture(scope="module")
-def growth(speed):
+def growth(stages):
     import growth
 
     return growth
 
 
-def test_ratios_are_those_of_the_rounds(speed):
+def test_ratios_are_those_of_the_rounds(stages):
     rounds = [
         {"original": 2.0, "ours": 1.0, "bound": 0.5},
         {"original": 4.0, "ours": 1.0, "bound": 0.25},
         {"original": 6.0, "ours": 2.0, "bound": 0.5},
     ]
-    line = list(speed.describe("work", rounds).values())
+    line = list(stages.describe("work", rounds).values())
     assert line == ["work", "4 s", "1 s", "3.00 (2.00 – 4.00)", "0.5 s", "4.00 (2.00 – 4.00)"]
 
 
-def test_waiting_is_measured_against_the_delay_over_the_requests_at_once(speed, monkeypatch):
-    monkeypatch.setattr(speed, "DELAY", 0.05)
+def test_waiting_is_measured_against_the_delay_over_the_requests_at_once(stages, monkeypatch):
+    monkeypatch.setattr(stages, "DELAY", 0.05)
     six = [Acronym(f"ZM{letter}", (f"Zero Meeting {letter}day",)) for letter in "ABCDEF"]
-    (found,) = speed.conversations(six, 1)
+    (found,) = stages.conversations(six, 1)
     assert found["bound"] == 2 * 0.05 and found["original"] > 6 * 0.05
     assert found["bound"] < found["ours"] < found["original"]
 
 
-def test_the_bound_of_training_counts_the_products_that_the_rows_need(speed):
+def test_the_bound_of_training_counts_the_products_that_the_rows_need(stages):
     def load():
-        return speed.random_model(SMALL)
+        return stages.random_model(SMALL)
 
     base, _ = load()
-    trainer = speed.our_trainer(load, ROWS)
-    data, knobs = trainer.train_dataset, speed.one_pass(base)
+    trainer = stages.our_trainer(load, ROWS)
+    data, knobs = trainer.train_dataset, stages.one_pass(base)
     tokens = sum(len(row["input_ids"]) for row in data)
     learnt = sum(label != -100 for row in data for label in row["labels"])
     modules = [m for name, m in base.named_modules() if name != "lm_head"]
@@ -72,16 +72,16 @@ def test_the_bound_of_training_counts_the_products_that_the_rows_need(speed):
     adapter = knobs.rank * sum(m.in_features + m.out_features for m in linear)
     expected = tokens * (4 * frozen + 6 * adapter) + learnt * 4 * base.lm_head.weight.numel()
     # A little less: nothing flows back through the first layer's inputs.
-    assert 0.95 * expected < speed.count_products(trainer) <= expected
+    assert 0.95 * expected < stages.count_products(trainer) <= expected
 
 
-def test_the_bound_of_answering_is_the_longer_of_reading_and_multiplying(speed, monkeypatch):
-    parameters, bounds = speed.random_model(SMALL)[0].num_parameters(), []
+def test_the_bound_of_answering_is_the_longer_of_reading_and_multiplying(stages, monkeypatch):
+    parameters, bounds = stages.random_model(SMALL)[0].num_parameters(), []
     questions = ["What is ZMW?", "And what is CGT, please?"]
     for products, numbers in ((1.0, math.inf), (math.inf, 1.0)):
-        monkeypatch.setattr(speed, "matmul_rate", lambda rate=products: rate)
-        monkeypatch.setattr(speed, "reading_rate", lambda _, rate=numbers: rate)
-        (found,) = speed.answering(lambda: speed.random_model(SMALL), questions, 5, 1)
+        monkeypatch.setattr(stages, "matmul_rate", lambda rate=products: rate)
+        monkeypatch.setattr(stages, "reading_rate", lambda _, rate=numbers: rate)
+        (found,) = stages.answering(lambda: stages.random_model(SMALL), questions, 5, 1)
         bounds.append(found["bound"])
     assert bounds[1] == parameters * 5  # its weights, once a token: it never ends an answer
     assert bounds[0] > 2 * parameters * 2 * 5  # two operations a weight, for five tokens and more

@@ -1,6 +1,6 @@
 """How fast each stage is: the original tutorial's way, ours, and what the machine allows.
 
-    python benchmarks/speed.py
+    python benchmarks/stages.py
 
 Prints the table of README.md. In each round the three follow one another, so that a busy machine
 slows all. The original's ways are told anew, in our own words. Seconds are of the clock where a
