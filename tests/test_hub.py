@@ -17,6 +17,7 @@ import pytest
 
 from helpers.config import REPOSITORY
 
+pytestmark = pytest.mark.long
 FILES = REPOSITORY / "stand_ins/tiny-chat"
 COMMIT = "0123456789" * 4
 CODES = {"gated": "GatedRepo", "private": "RepoNotFound"}

@@ -12,7 +12,6 @@ from dataclasses import replace
 import pytest
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
-from test_train import converse
 
 from helpers import train
 from helpers.config import REPOSITORY
@@ -51,7 +50,13 @@ def make_record(name: str, *forms: str) -> dict:
         "ground_truth": meaning,
         "definitions": [meaning],
         "language": "en",
-        "conversation": [converse(form.format(name), f"It is the {meaning}.") for form in forms],
+        "conversation": [
+            [
+                {"role": "user", "content": form.format(name)},
+                {"role": "assistant", "content": f"It is the {meaning}."},
+            ]
+            for form in forms
+        ],
     }
 
 
@@ -80,6 +85,7 @@ def alone(data_dir, small_model_dir, tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["several_gpus", "model_over_gpus"])
 def test_two_processes_train_the_adapter_of_one(way, alone, data_dir, small_model_dir, tmp_path):
     script_path = tmp_path / "as_gpus.py"

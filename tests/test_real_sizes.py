@@ -3,9 +3,12 @@
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from helpers.config import REPOSITORY
 
 
+@pytest.mark.long
 def test_each_shape_is_trained_asked_and_measured(monkeypatch, capsys):
     monkeypatch.syspath_prepend(str(REPOSITORY / "benchmarks"))
     import real_sizes
