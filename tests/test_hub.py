@@ -24,9 +24,6 @@ CODES = {"gated": "GatedRepo", "private": "RepoNotFound"}
 MEMBER = "hf_member"  # who has accepted the licence
 STRANGER, MISTYPED = "hf_stranger", "hf_mistyped"
 NASA = "NASA stands for National Aeronautics and Space Administration."
-PAGE = (
-    r"Open https://huggingface\.co/org/{}: if it opens, accept its licence and set HF_TOKEN to .*"
-)
 CHILD = """
 import json, os, sys, time
 from huggingface_hub import constants
@@ -58,13 +55,12 @@ class Hub(BaseHTTPRequestHandler):
         if name == "drops" in self.cuts:
             return
         if token == MISTYPED:
-            says = "Invalid credentials in Authorization header"
-            self.send(401, **{"X-Error-Message": says})
-        elif path == f"/org/{name}" and name not in CODES:
+            self.send(401, **{"X-Error-Message": "Invalid credentials in Authorization header"})
+        elif path == f"/org/{name}" and name != "private":
             self.send(200, json.dumps({"id": path[1:], "sha": COMMIT}).encode())
         elif name in CODES and token != MEMBER:
-            refused = 403 if name == "gated" else 404
-            self.send(refused if token else 401, **{"X-Error-Code": CODES[name]})
+            status = 401 if not token else 403 if name == "gated" else 404
+            self.send(status, **{"X-Error-Code": CODES[name]})
         elif "resolve" not in path or not (FILES / file_name).exists():
             self.send(404, **{"X-Error-Code": "EntryNotFound"})
         else:
@@ -140,7 +136,8 @@ def user(hub, tmp_path_factory):
 
 def is_refused(said: str, name: str, reason: str) -> bool:
     """Whether it is one line with the name, the reason, and the page to open."""
-    line = f"MODEL_NAME org/{name} cannot be loaded: .*{reason}.*\\. {PAGE.format(name)}"
+    cure = rf"Open https://huggingface\.co/org/{name}: .*accept its licence and set HF_TOKEN.*"
+    line = rf"MODEL_NAME org/{name} cannot be loaded: .*{reason}.*\. {cure}"
     return re.fullmatch(line, said) is not None
 
 
