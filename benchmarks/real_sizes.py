@@ -67,7 +67,7 @@ class Clock(TrainerCallback):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--steps", type=int, default=12, help="of training, for each model")
+    parser.add_argument("--steps", type=int, default=8, help="of training, for each model")
     parser.add_argument("--small", action="store_true", help="models of no size, to try this")
     given = parser.parse_args()
     model.pick_device(given.device)  # refused at once where it is not there
