@@ -83,9 +83,3 @@ def test_the_tokenizer_spells_acronyms_and_ends_turns():
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     assert tokenizer.apply_chat_template(messages, tokenize=False).endswith("<|assistant|>Hello<|end|>")
     assert tokenizer.pad_token != tokenizer.eos_token == "<|end|>"
-
-
-def test_each_model_has_a_card():
-    for path in FOLDER.glob("tiny-c*/"):
-        card = Path(path / "README.md").read_text(encoding="utf-8")
-        assert "stand-in" in card and "python stand_ins/build/train_tiny_" in card
