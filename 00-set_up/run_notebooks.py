@@ -1,8 +1,8 @@
-"""Execute the three notebooks in order, each in its own folder, and print the summary that they leave.
+"""Execute the three notebooks in order, each in its own folder, and print their summary.
 
-python 00-set_up/run_notebooks.py [PATH]      with PATH, a list of acronyms; run_tutorial.sh calls it
+python 00-set_up/run_notebooks.py [PATH]      PATH: a list of acronyms; run_tutorial.sh calls it
 python 00-set_up/run_notebooks.py --all       the two optional ones, too
-python 00-set_up/run_notebooks.py --refresh   on the embedded default; the notebooks in git get the outputs
+python 00-set_up/run_notebooks.py --refresh   on the embedded default, into the notebooks of git
 """
 
 import argparse
@@ -30,10 +30,10 @@ OPTIONAL = ("03-test/scorers", "03-test/use_it")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # What the README shows of the summary, between its two marks.
 SHOWN_MEASURES = (score.RECALL, score.MEASURES["unknown"], score.MEASURES["known"])
-SHOWN = re.compile(r"(?<=<!-- run_notebooks.py --refresh: begin -->\n).*?(?=<!-- run_notebooks.py --refresh: end -->)", re.S)
+MARK = "<!-- run_notebooks.py --refresh: {} -->\n"
 # The address of the repository in the code of a notebook, which its owner's workflow writes there.
 ADDRESS = re.compile(r"(?<=github\.com/)[\w.-]+/[\w.-]+")
-STANDS_FOR_IT = "/".join(("YOUR_ORGANISATION", "acronym-tutorial"))  # in two, so that it stays as it is
+STANDS_FOR_IT = "/".join(("YOUR_ORGANISATION", "acronym-tutorial"))  # in two, so that it stays
 
 
 def main(acronym_path: str | None, *, with_optional: bool = False) -> None:
@@ -46,40 +46,46 @@ def main(acronym_path: str | None, *, with_optional: bool = False) -> None:
     print(preflight.describe(findings), flush=True)
     if any(finding.stops for finding in findings):
         sys.exit("Nothing was started: see the lines with an arrow.")
-    for number, name in enumerate([*NOTEBOOKS, *(OPTIONAL if with_optional else ())]):
-        path = REPOSITORY / f"{name}.ipynb"
-        parameters = {"acronym_path": acronym_path} if acronym_path and number == 0 else {}
-        execute(path, copies_dir / path.name, parameters)
+    for name in [*NOTEBOOKS, *(OPTIONAL if with_optional else ())]:
+        takes_list = acronym_path and name == NOTEBOOKS[0]
+        execute(name, copies_dir, {"acronym_path": acronym_path} if takes_list else {})
     print(f"\n{summary_table(read_list(config.summary_path)).to_string()}\n{config.stand_ins()}\n")
     print(f"Notebooks with their figures: {copies_dir}")
-    print(f"Data, models, answers:        {config.data_dir}, {config.models_dir}, {config.tests_dir}")
+    places = (config.data_dir, config.models_dir, config.tests_dir)
+    print(f"Data, models, answers:        {', '.join(map(str, places))}")
     print("To step through by hand:      source 00-set_up/init_locally.sh && jupyter lab README.md")
 
 
-def execute(path: Path, copy_path: Path, parameters: dict[str, str]) -> None:
+def execute(name: str, copies_dir: Path, parameters: dict[str, str]) -> None:
     """Execute one notebook into a copy, and say its title and how long it took."""
-    start = time.monotonic()
-    title = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"]).splitlines()[0]
-    print(f"\n{title.lstrip('# ')} ({path.relative_to(REPOSITORY)})", flush=True)
+    start, path = time.monotonic(), REPOSITORY / f"{name}.ipynb"
+    first = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+    print(f"\n{first.splitlines()[0].lstrip('# ')} ({name}.ipynb)", flush=True)
+    copy_path = copies_dir / path.name
     # The kernel would warn that it speaks to this process unencrypted; both are on this machine.
-    options = {"kernel_name": "python3", "cwd": path.parent, "extra_arguments": ["--log-level=ERROR"]}
+    options = {"kernel_name": "python3", "extra_arguments": ["--log-level=ERROR"]}
     try:
-        papermill.execute_notebook(path, copy_path, parameters, **options)
+        papermill.execute_notebook(path, copy_path, parameters, cwd=path.parent, **options)
     except papermill.PapermillExecutionError as error:
-        lines = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback)).splitlines()  # without the colours
-        sys.exit("\n".join([*lines[-12:], "", f"Cell {error.exec_count} failed: open {copy_path} to see it."]))
+        text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))  # without the colours
+        last = "\n".join(text.splitlines()[-12:])
+        sys.exit(f"{last}\n\nCell {error.exec_count} failed: open {copy_path} to see it.")
     print(f"done in {time.monotonic() - start:.0f} seconds", flush=True)
 
 
 def run_clean(folder: Path, **options) -> subprocess.CompletedProcess:
-    """Run everything in a copy of what git holds or would add, with none of the reader's settings: folder/bucket."""
+    """Run everything in a copy of what git has or would add, without the reader's settings."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    listed = subprocess.check_output(command, cwd=REPOSITORY, text=True)
     for name in filter(lambda name: (REPOSITORY / name).is_file(), listed.splitlines()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, folder / name)
-    kept = {key: value for key, value in os.environ.items() if key not in KEYS and not key.startswith("OPENAI_")}
-    environment = kept | {"PYTHONPATH": str(folder)}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in KEYS and not key.startswith("OPENAI_")
+    }
+    environment["PYTHONPATH"] = str(folder)
     command = [sys.executable, "00-set_up/run_notebooks.py", "--all"]
     return subprocess.run(command, cwd=folder, env=environment, **options)
 
@@ -91,7 +97,8 @@ def refresh() -> None:
         folder = Path(scratch).resolve() / "acronym-tutorial"
         run_clean(folder, check=True)
         for name in (*NOTEBOOKS, *OPTIONAL):
-            executed = (folder / "bucket/notebooks" / f"{Path(name).name}.ipynb").read_text(encoding="utf-8")
+            copy_path = folder / "bucket/notebooks" / f"{Path(name).name}.ipynb"
+            executed = copy_path.read_text(encoding="utf-8")
             # Paths of the copy become relative to the repository.
             notebook = json.loads(executed.replace(f"{folder}/", "").replace(str(folder), "."))
             (REPOSITORY / f"{name}.ipynb").write_text(tidy(notebook, run), encoding="utf-8")
@@ -104,21 +111,28 @@ def refresh() -> None:
 def show_summary(rows: list[dict], page_path: Path) -> None:
     """Write a few lines of the summary into the page."""
     table = summary_table([row for row in rows if row["measure"] in SHOWN_MEASURES]).to_string()
-    page = SHOWN.sub(lambda _: f"```text\n{table}\n```\n", page_path.read_text(encoding="utf-8"))
-    page_path.write_text(page, encoding="utf-8")
+    page = page_path.read_text(encoding="utf-8")
+    before, _, rest = page.partition(MARK.format("begin"))
+    _, end, after = rest.partition(MARK.format("end"))
+    shown = f"{MARK.format('begin')}```text\n{table}\n```\n{end}"
+    page_path.write_text(before + shown + after, encoding="utf-8")
 
 
 def tidy(notebook: dict, run: str) -> str:
-    """Write an executed notebook as it is kept in git: without what changes by itself, and without widgets."""
+    """Write an executed notebook as it is kept in git: without what changes by itself."""
     for cell in notebook["cells"]:
         # The tags, and "jupyter", by which the code of a cell is folded.
-        kept = ("tags", "jupyter")
-        cell["metadata"] = {key: cell["metadata"][key] for key in kept if cell["metadata"].get(key)}
+        kept = {key: cell["metadata"].get(key) for key in ("tags", "jupyter")}
+        cell["metadata"] = {key: value for key, value in kept.items() if value}
         if "outputs" in cell:  # of a progress bar there would stay the text that it began with
-            cell["outputs"] = [output for output in cell["outputs"] if WIDGET not in output.get("data", {})]
+            outputs = cell["outputs"]
+            cell["outputs"] = [one for one in outputs if WIDGET not in one.get("data", {})]
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-    made_by = {"run": run, "sources_sha256": hash_sources(notebook["cells"])}
-    notebook["metadata"] = {"kernelspec": kernel, "language_info": {"name": "python"}, "acronym_tutorial": made_by}
+    notebook["metadata"] = {
+        "kernelspec": kernel,
+        "language_info": {"name": "python"},
+        "acronym_tutorial": {"run": run, "sources_sha256": hash_sources(notebook["cells"])},
+    }
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -131,9 +145,10 @@ def hash_sources(cells: list[dict]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("acronyms", nargs="?", metavar="PATH", help="a list, JSON or CSV (example_data's if not given)")
-    parser.add_argument("--all", action="store_true", help="run the two optional notebooks, too")
-    parser.add_argument("--refresh", action="store_true", help="write the outputs into the notebooks of git")
+    add = parser.add_argument
+    add("acronyms", nargs="?", metavar="PATH", help="a list, JSON or CSV (or example_data's)")
+    add("--all", action="store_true", help="run the two optional notebooks, too")
+    add("--refresh", action="store_true", help="write the outputs into the notebooks of git")
     given = parser.parse_args()
     try:
         if given.refresh:

@@ -1,4 +1,7 @@
-"""Install what is missing, run the three notebooks in order and print the summary. It needs nothing but Python."""
+"""Install what is missing, run the three notebooks in order and print the summary.
+
+It needs nothing but Python.
+"""
 
 import argparse
 import os
@@ -14,29 +17,33 @@ def main():
     """Check the list before anything long, set up, and leave the rest to run_notebooks.py."""
     started = time.time()
     parser = argparse.ArgumentParser(
-        prog="bash 00-set_up/run_tutorial.sh", description=__doc__.partition(" It")[0], allow_abbrev=False
+        prog="bash 00-set_up/run_tutorial.sh",
+        description=__doc__.partition("\n")[0],
+        allow_abbrev=False,
     )
-    parser.add_argument("--acronyms", metavar="PATH", type=to_path, help="your own list, JSON or CSV (example_data's if not given)")
-    parser.add_argument("--bucket", metavar="DIR", type=to_path, help="where everything is written (BUCKET of conf/conf.yaml)")
-    parser.add_argument("--all", action="store_true", help="run the two optional notebooks of stage 3, too")
+    path = {"type": to_path, "metavar": "PATH"}
+    parser.add_argument("--acronyms", help="your own list, JSON or CSV (or example_data's)", **path)
+    parser.add_argument("--bucket", help="where everything is written (or BUCKET)", **path)
+    parser.add_argument("--all", action="store_true", help="the two optional notebooks, too")
     given = parser.parse_args()
     set_up.use_a_fitting_python()
-    # Where it forbids Python to keep what it compiled, each of a dozen processes compiles torch again: 7 seconds.
+    # Where it forbids Python to keep what it compiled, each of a dozen processes compiles torch
+    # again: 7 seconds.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    acronyms = [given.acronyms] if given.acronyms else []
-    options = ["--all"] if given.all else []
     if given.bucket:
         os.environ["BUCKET"] = given.bucket
-    if acronyms:
-        check_list(acronyms[0])
-    python, notebooks = set_up.main([]), str(set_up.REPOSITORY / "00-set_up/run_notebooks.py")
-    code = subprocess.call([python, notebooks, *acronyms, *options], cwd=str(set_up.REPOSITORY))
+    if given.acronyms:
+        check_list(given.acronyms)
+    command = [set_up.main([]), str(set_up.REPOSITORY / "00-set_up/run_notebooks.py")]
+    command += [given.acronyms] if given.acronyms else []
+    command += ["--all"] if given.all else []
+    code = subprocess.call(command, cwd=str(set_up.REPOSITORY))
     print(f"The whole took {time.time() - started:.0f} seconds.")
     sys.exit(code)
 
 
 def to_path(text):
-    """Give a path that holds in another folder too; an empty one, such as that of an unset variable, is refused."""
+    """Give a path that holds in another folder too; refuse that of an unset variable."""
     if not text:
         raise argparse.ArgumentTypeError("a path is needed, and this one is empty")
     return os.path.abspath(text)

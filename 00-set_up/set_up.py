@@ -39,9 +39,8 @@ MAKE_DIRS = (
 OLDEST_TORCH = (2, 6)  # as in requirements.txt
 TORCH_VERSION = "from importlib.metadata import version; print(version('torch'))"
 # JupyterLab opens a .md as its source unless it is told otherwise.
-VIEWER = {
-    "@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Markdown Preview"}}
-}
+MARKDOWN = {"defaultViewers": {"markdown": "Markdown Preview"}}
+VIEWER = {"@jupyterlab/docmanager-extension:plugin": MARKDOWN}
 
 # The one place that says what a platform changes: whether its Python brings torch and JupyterLab
 # (its torch is used as it is, its kernel "python3" becomes ours); the folder that outlives the
@@ -63,16 +62,11 @@ class SetUpError(Exception):
 def main(arguments=None):
     """Set up and give the path of the Python that has it all; or say and log why not, and exit."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--platform", choices=PLATFORMS, help="where this runs (as the last time, or local)"
-    )
-    parser.add_argument("--dev", action="store_true", help="the tools that check the project too")
-    parser.add_argument(
-        "--newest", action="store_true", help="the newest releases instead of the tested ones"
-    )
-    parser.add_argument(
-        "--torch", choices=("cpu", "cuda"), help="for another machine than this one, as in an image"
-    )
+    add = parser.add_argument
+    add("--platform", choices=PLATFORMS, help="where this runs (as the last time, or local)")
+    add("--dev", action="store_true", help="the tools that check the project too")
+    add("--newest", action="store_true", help="the newest releases instead of the tested ones")
+    add("--torch", choices=("cpu", "cuda"), help="for another machine than this, as in an image")
     given = parser.parse_args(arguments)
     use_a_fitting_python()
     sys.stdout.reconfigure(errors="replace")  # a Windows console may lack a letter
@@ -82,17 +76,14 @@ def main(arguments=None):
         python, found = set_up(name, given.dev, given.newest, given.torch)
     except (SetUpError, OSError, subprocess.CalledProcessError) as error:
         say(f"Failed: {error}")
-        sys.exit(
-            "The set-up did not end well. "
-            f"What it said is in {LOG}; run it again when that is mended."
-        )
-    say("\n".join(f"  {name:<12} {value}" for name, value in found))
+        sys.exit(f"The set-up did not end well. Mend what {LOG} says, and run it again.")
+    say("\n".join(f"  {name:<12} {value}" for name, value in found.items()))
     say("Set-up ended well.")
     return python
 
 
 def set_up(name, dev=False, newest=False, kind=None):
-    """Do the whole; give the Python that has it all, and (what, what was found) for each part."""
+    """Do the whole; give the Python that has it all, and what was found of each part."""
     platform = PLATFORMS[name]
     torch = find_torch() if platform.brings_torch else None
     python = install(name, torch, dev, newest, kind)
@@ -102,24 +93,23 @@ def set_up(name, dev=False, newest=False, kind=None):
     if platform.brings_torch and not platform.in_place:
         replace_kernel(python)
     if not platform.in_place:
-        show_pages(
-            Path.home() / ".jupyter" if platform.brings_torch else ENVIRONMENT / "etc/jupyter"
-        )
+        of_user = Path.home() / ".jupyter"
+        show_pages(of_user if platform.brings_torch else ENVIRONMENT / "etc/jupyter")
     if lasting:
         keep_models(lasting)
         open_readme()
         give_to_owner(lasting)
     version = ask(python, TORCH_VERSION)
-    return python, [
-        ("platform", f"{name}, {machine.system()} {machine.machine()}"),
-        ("Python", f"{machine.python_version()}, {sys.executable}"),
-        ("PyTorch", f"{version}, {'kept as it was' if torch else 'installed in .venv'}"),
-        ("GPU", find_gpu() or "no NVIDIA GPU found"),
-        ("settings", f"conf/conf.yaml, {'made now' if made else 'left as it was'}"),
-        ("bucket", ask(python, "import helpers.config as c; print(c.load_config().bucket)")),
-        ("outlives", f"{lasting} outlives the service" if lasting else "this machine's own disk"),
-        ("log", str(LOG)),
-    ]
+    return python, {
+        "platform": f"{name}, {machine.system()} {machine.machine()}",
+        "Python": f"{machine.python_version()}, {sys.executable}",
+        "PyTorch": f"{version}, {'kept as it was' if torch else 'installed in .venv'}",
+        "GPU": find_gpu() or "no NVIDIA GPU found",
+        "settings": f"conf/conf.yaml, {'made now' if made else 'left as it was'}",
+        "bucket": ask(python, "import helpers.config as c; print(c.load_config().bucket)"),
+        "outlives": f"{lasting} outlives the service" if lasting else "this machine's own disk",
+        "log": str(LOG),
+    }
 
 
 # --------------------------------------------------------------------------------- the environment
@@ -132,10 +122,8 @@ def use_a_fitting_python():
     for name in ("python3.13", "python3.12", "python3.11"):
         if shutil.which(name):
             sys.exit(subprocess.call([name, *sys.argv]))
-    sys.exit(
-        f"Python 3.11, 3.12 or 3.13 is needed; this is {machine.python_version()}. "
-        "See https://www.python.org."
-    )
+    found = machine.python_version()
+    sys.exit(f"Python 3.11, 3.12 or 3.13 is needed; this is {found}. See https://www.python.org.")
 
 
 def install(name, torch, dev=False, newest=False, kind=None):
@@ -159,10 +147,8 @@ def install(name, torch, dev=False, newest=False, kind=None):
     pip += ["--upgrade"] if newest else ["-c", write_constraints(torch, platform.in_place)]
     run(*pip, "setuptools>=77", *([] if torch else ["torch", *find_torch_index(kind)]))
     if torch and ask(python, TORCH_VERSION) != torch:
-        raise SetUpError(
-            f"{ENVIRONMENT} does not see the platform's PyTorch {torch}, "
-            "which is not to be installed twice."
-        )
+        there = f"the platform's PyTorch {torch}, which is not to be installed twice"
+        raise SetUpError(f"{ENVIRONMENT} does not see {there}.")
     # What makes the helpers importable is built with that setuptools: pip would take an old one of
     # the platform's.
     run(*pip, "--no-build-isolation", "-r", "requirements.txt", *(["-e", ".[dev]"] if dev else []))
@@ -173,13 +159,8 @@ def install(name, torch, dev=False, newest=False, kind=None):
 def make_stamp(name, dev, newest):
     """Say what a set-up is: where, from which lists, for which platform."""
     lists = zlib.crc32(b"".join(path.read_bytes() for path in LISTS))
-    return {
-        "where": str(REPOSITORY),
-        "lists": lists,
-        "platform": name,
-        "dev": dev,
-        "newest": newest,
-    }
+    made = {"where": str(REPOSITORY), "lists": lists, "platform": name}
+    return {**made, "dev": dev, "newest": newest}
 
 
 def read_stamp():
@@ -193,9 +174,8 @@ def make_environment(sees_platform):
     if sees_platform:
         own = next(ENVIRONMENT.glob("lib/python*/site-packages"))
         folders = [*site.getsitepackages(), site.getusersitepackages()]
-        (own / "platform.pth").write_text(
-            "".join(f"import site; site.addsitedir({path!r})\n" for path in folders)
-        )
+        lines = [f"import site; site.addsitedir({path!r})\n" for path in folders]
+        (own / "platform.pth").write_text("".join(lines))
 
 
 def write_constraints(torch, in_place):
@@ -217,11 +197,8 @@ def find_torch():
     except metadata.PackageNotFoundError:
         return None
     if tuple(int(part) for part in found.split(".")[:2]) < OLDEST_TORCH:
-        oldest = ".".join(map(str, OLDEST_TORCH))
-        raise SetUpError(
-            f"This platform brings PyTorch {found}; {oldest} or newer is needed. "
-            "Choose a newer image."
-        )
+        wanted = ".".join(map(str, OLDEST_TORCH)) + " or newer is needed. Choose a newer image."
+        raise SetUpError(f"This platform brings PyTorch {found}; {wanted}")
     return found
 
 
@@ -241,13 +218,12 @@ def find_torch_index(kind=None):
 
 def find_gpu():
     """Name the NVIDIA GPUs that the driver lists, or give an empty text."""
+    command, options = ["nvidia-smi", "-L"], {"stderr": subprocess.DEVNULL, "encoding": "utf-8"}
     try:
-        listed = subprocess.run(
-            ["nvidia-smi", "-L"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
-        )
+        listed = subprocess.check_output(command, **options)
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return "; ".join(line.partition(" (UUID")[0] for line in listed.stdout.decode().splitlines())
+    return "; ".join(line.partition(" (UUID")[0] for line in listed.splitlines())
 
 
 # ----------------------------------------------------------------------------- settings and places
@@ -341,20 +317,21 @@ def say(text):
 
 
 def run(*command):
-    """Run a command in the repository; its words go to a terminal, or else into the log too."""
+    """Run a command in the repository; its words go into the log too, if not to a terminal."""
     command = list(map(str, command))
-    options = {"cwd": str(REPOSITORY), "stdin": subprocess.DEVNULL}
     if sys.stdout.isatty():  # where pip draws its bars
-        subprocess.run(command, check=True, **options)
+        subprocess.run(command, check=True, cwd=str(REPOSITORY), stdin=subprocess.DEVNULL)
         return
-    pipe = {
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.STDOUT,
-        "encoding": "utf-8",
-        "errors": "replace",
-    }
-    environment = {**os.environ, "PIP_PROGRESS_BAR": "off"}
-    with subprocess.Popen(command, env=environment, **pipe, **options) as process:
+    with subprocess.Popen(
+        command,
+        cwd=str(REPOSITORY),
+        env={**os.environ, "PIP_PROGRESS_BAR": "off"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
         for line in process.stdout:
             say(line.rstrip())
     if process.returncode:
@@ -363,9 +340,8 @@ def run(*command):
 
 def ask(python, code):
     """Give what a line of Python prints in the environment."""
-    return subprocess.check_output(
-        [python, "-c", code], cwd=str(REPOSITORY), universal_newlines=True
-    ).strip()
+    command, options = [python, "-c", code], {"cwd": str(REPOSITORY), "encoding": "utf-8"}
+    return subprocess.check_output(command, **options).strip()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import time
 from functools import partial
 
 import pandas as pd
+from tables import print_markdown
 
 from helpers import chat, compare, score
 from helpers.config import EXAMPLE_DATA, load_config
@@ -70,11 +71,6 @@ def score_all(rows: list[dict], config) -> tuple[pd.DataFrame, list[float]]:
         seconds.append(round(time.perf_counter() - started, 2))
     llm.close()
     return pd.DataFrame(columns).astype(float), seconds
-
-
-def print_markdown(table: pd.DataFrame) -> None:
-    lines = [[*table.columns], ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    print("\n".join(f"| {' | '.join(map(str, line))} |" for line in lines))
 
 
 if __name__ == "__main__":

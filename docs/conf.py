@@ -16,29 +16,7 @@ from sphinx import addnodes
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 HOME = PROJECT["urls"]["Repository"]
-MAIN = ("README", "create_dataset", "training", "test")
-CONTENTS = """
-
-```{toctree}
-:hidden:
-:caption: The tutorial
-STAGES
-```
-
-```{toctree}
-:hidden:
-:glob:
-:caption: To look up
-WORDS
-00-set_up/README
-conf/README
-example_data/*
-benchmarks/README
-stand_ins/*/README
-CONTRIBUTING
-CHANGELOG
-```
-"""
+CONTENTS = (REPOSITORY / "docs/contents.txt").read_text(encoding="utf-8")
 
 project = "Teach an LLM acronyms"
 author = copyright = ""
@@ -72,14 +50,7 @@ def setup(app):
 def add_contents(app, docname, source):
     """Put the table of contents, which the pages of GitHub do not need, under the README."""
     if docname == root_doc:
-        source[0] += CONTENTS.replace("STAGES", "\n".join(list_stages()))
-
-
-def list_stages():
-    """List the pages of the three stages, the notebook that all run before the optional ones."""
-    pages = [path for path in REPOSITORY.glob("0[123]-*/*") if path.suffix in (".md", ".ipynb")]
-    pages.sort(key=lambda path: (path.parent, path.stem not in MAIN, path.stem))
-    return [path.relative_to(REPOSITORY).with_suffix("").as_posix() for path in pages]
+        source[0] += CONTENTS
 
 
 def mend_links(app, doctree):

@@ -127,10 +127,13 @@ def hardware_table(device: Device, shape, **sizes: int) -> list[tuple]:
         ("memory needed", needed, f"estimated; {verdict}"),
         ("memory free", free, "of the GPU, or of the machine or container"),
     ]
-    number_format = str(device.dtype).removeprefix("torch.")
     return [
         ("device", device.name, device.reason),
-        ("number format", number_format, f"{device.dtype.itemsize} bytes for each number"),
+        (
+            "number format",
+            str(device.dtype).removeprefix("torch."),
+            f"{device.dtype.itemsize} bytes for each number",
+        ),
         *((what, f"{count / 1e9:.2f} GB", why) for what, count, why in memory),
     ]
 
@@ -185,13 +188,20 @@ def _load(kind, name, **options):
     """Call `from_pretrained`, which finds HF_TOKEN in the environment; raises ModelError."""
     try:
         return kind.from_pretrained(name, **options)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".:")
+    except Exception as error:  # the hub's client, safetensors and tokenizers each raise their own
+        # These two go on about the name: what happened is the error beneath.
+        found = (
+            (error.__context__ or error)
+            if re.match("Can't load|There was a specific", str(error))
+            else error
+        )
+        reason = str(found).strip().partition("\n")[0].rstrip(".:")
         cure = "Give a folder that holds a chat model, or a hub id."
         if not Path(name).is_dir():
             cure = (
-                f"Open https://huggingface.co/{name}: "
-                "if it is there, accept its licence and set HF_TOKEN."
+                f"Open https://huggingface.co/{name}: if it opens, accept its licence and set "
+                "HF_TOKEN to a token of the same account; "
+                "if not, mend the name, the network or HF_HUB_OFFLINE."
             )
         raise ModelError(f"MODEL_NAME {name} cannot be loaded: {reason}. {cure}") from error
 

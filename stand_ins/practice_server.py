@@ -29,28 +29,22 @@ from helpers.dataset import INTENTS, LANGUAGE_NAMES, find_json, holds, parse_con
 HERE = Path(__file__).parent
 # Its questions: language → split → intent → phrasings; under "contexts" what names a context.
 PHRASINGS = json.loads((HERE / "practice_phrasings.json").read_text(encoding="utf-8"))
+LABELLED = json.loads((HERE.parent / "example_data/labelled_answers.json").read_text("utf-8"))
 
 
-def _read_rows(name):
-    return [json.loads(line) for line in (HERE / name).read_text("utf-8").splitlines()]
+def _read_recorded(name):
+    lines = (HERE / "recorded" / name).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
 
 
 # Replies of a large language model: acronym, split, intents, count, reply.
-RECORDED = _read_rows("recorded/conversation_replies.jsonl")
+RECORDED = _read_recorded("conversation_replies.jsonl")
 # Its verdicts on the labelled answers: question, definition, answer → reply. They were given to an
 # earlier wording of the judge's prompt, which is kept beside them (judge_prompt.txt).
-LABELLED = json.loads((HERE.parent / "example_data/labelled_answers.json").read_text("utf-8"))
-_REPLIES = {row["id"]: row["reply"] for row in _read_rows("recorded/judge_replies.jsonl")}
+_REPLIES = {row["id"]: row["reply"] for row in _read_recorded("judge_replies.jsonl")}
 VERDICTS = {
     (row["question"], " | ".join(row["definitions"]), row["answer"]): _REPLIES[row["id"]]
     for row in LABELLED
-}
-ORIGINS = {
-    **{row["reply"].strip(): "recorded from a large language model" for row in RECORDED},
-    **dict.fromkeys(
-        map(str.strip, VERDICTS.values()),
-        "recorded from a large language model, to an earlier wording of the prompt",
-    ),
 }
 A_RULE = "a rule says so, not an LLM"
 PAGE = b"<!doctype html><title>Practice server</title><p>This is not an LLM. The API is under /api."
@@ -71,16 +65,16 @@ class PracticeServer:
     models = ("practice-writer", "practice-judge")
 
     def __init__(self, port: int = 0, *, delay: float = 0.0) -> None:
-        self.port, self.delay, self.token = (
-            port,
-            delay,
-            f"sk-{secrets.token_hex(16)}",
-        )  # an administrator's
-        self.learner_token = (
-            f"sk-{secrets.token_hex(16)}"  # of one who changes nothing, and sees what is granted
-        )
-        lists = {"OPENAI_API_BASE_URLS": [], "OPENAI_API_KEYS": [], "OPENAI_API_CONFIGS": {}}
-        self.connections: dict[str, Any] = {"ENABLE_OPENAI_API": True} | lists
+        self.port = port
+        self.delay = delay  # an LLM takes its time: to measure and to try with
+        self.token = f"sk-{secrets.token_hex(16)}"  # an administrator's
+        self.learner_token = f"sk-{secrets.token_hex(16)}"  # changes nothing, sees what is granted
+        self.connections: dict[str, Any] = {
+            "ENABLE_OPENAI_API": True,
+            "OPENAI_API_BASE_URLS": [],
+            "OPENAI_API_KEYS": [],
+            "OPENAI_API_CONFIGS": {},
+        }
         self.entries: dict[str, dict[str, Any]] = {}  # what was created, by model id
 
     @property
@@ -102,18 +96,12 @@ class PracticeServer:
 
     def listed(self, token: str) -> dict[str, tuple[str, str]]:
         """Give the added models that the holder of a token may use: id → address, key."""
-        urls, keys, configs = (
-            self.connections[f"OPENAI_API_{name}"] for name in ("BASE_URLS", "KEYS", "CONFIGS")
-        )
-        places = [
-            (name, int(place))
-            for place, about in configs.items()
-            for name in about.get("model_ids", [])
-        ]
+        urls, keys = self.connections["OPENAI_API_BASE_URLS"], self.connections["OPENAI_API_KEYS"]
         granted = {name for name, entry in self.entries.items() if entry["access_grants"]}
         return {
-            name: (urls[place], keys[place])
-            for name, place in places
+            name: (urls[int(place)], keys[int(place)])
+            for place, about in self.connections["OPENAI_API_CONFIGS"].items()
+            for name in about.get("model_ids", [])
             if token == self.token or name in granted
         }
 
@@ -136,8 +124,12 @@ def reply_to(prompt: str, seed: int = 0) -> str:
 
 def origin(reply: str) -> str:
     """Say where a reply comes from: a large language model's words, or this server's own."""
-    own = "practice server's rule" if A_RULE in reply else "practice server's phrasings"
-    return ORIGINS.get(reply.strip(), own)
+    recorded = "recorded from a large language model"
+    if any(row["reply"].strip() == reply.strip() for row in RECORDED):
+        return recorded
+    if reply.strip() in map(str.strip, VERDICTS.values()):
+        return f"{recorded}, to an earlier wording of the prompt"
+    return "practice server's rule" if A_RULE in reply else "practice server's phrasings"
 
 
 def _recall(fields: dict[str, Any]) -> str | None:
@@ -181,34 +173,25 @@ def _choose_questions(fields: dict[str, Any], seed: int) -> list[str]:
     language = {name: code for code, name in LANGUAGE_NAMES.items()}[fields["language"]]
     bank = PHRASINGS[language]["train"] | PHRASINGS[language]["test"]
     rng = random.Random(f"{fields['acronym']} {seed}")
-    pools = [
-        rng.sample(bank[intent], len(bank[intent]))
-        for intent in fields["intents"]
-        if intent in bank
-    ]
-    phrasings = [text for layer in itertools.zip_longest(*pools) for text in layer if text]
-    questions = [text.format(acronym=fields["acronym"]) for text in phrasings]
+    known = [bank[intent] for intent in fields["intents"] if intent in bank]
+    pools = [rng.sample(phrasings, len(phrasings)) for phrasings in known]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*pools))
+    questions = [text.format(acronym=fields["acronym"]) for text in turns if text]
     there = "\n".join(fields["already"])
     questions = [text for text in questions if text not in there][: fields["count"]]
-    if "context" in fields:
-        frames = PHRASINGS["contexts"][language]["train" if _is_train(fields) else "test"]
-        frames = rng.sample(frames, len(frames))
-        questions = [
-            frame.format(context=fields["context"], question=text)
-            for frame, text in zip(itertools.cycle(frames), questions, strict=False)
-        ]
-    return questions
+    if "context" not in fields:
+        return questions
+    frames = PHRASINGS["contexts"][language]["train" if _is_train(fields) else "test"]
+    frames = itertools.cycle(rng.sample(frames, len(frames)))
+    return [next(frames).format(context=fields["context"], question=text) for text in questions]
 
 
 def _judge(fields: dict[str, str]) -> str:
     recorded = VERDICTS.get((fields["question"], fields["definition"], fields["answer"]))
-    return recorded or _judge_by_rule(fields)
-
-
-def _judge_by_rule(fields: dict[str, str]) -> str:
-    missing = [
-        text for text in fields["definition"].split(" | ") if not holds(fields["answer"], text)
-    ]
+    if recorded:
+        return recorded
+    wanted = fields["definition"].split(" | ")
+    missing = [text for text in wanted if not holds(fields["answer"], text)]
     reason = f"It does not hold {missing[0]!r}" if missing else "It holds the definition"
     verdict = "wrong" if missing else "right"
     return json.dumps({"reason": f"{reason} ({A_RULE}).", "verdict": verdict}, ensure_ascii=False)
@@ -220,19 +203,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path == "/openai/config":
-            return (
+            if self._is_signed(as_admin=True):
                 self._send(200, self.server.practice.connections)
-                if self._is_signed(as_admin=True)
-                else None
-            )
-        if self.path != "/api/models":
-            return self._send(200, PAGE, "text/html")
-        if not self._is_signed():
-            return None
-        models = [{"id": name, "name": name, "object": "model"} for name in PracticeServer.models]
-        for name, (url, _) in self.server.practice.listed(self._token).items():
-            models.append({"id": name, "name": f"{name} (passed on to {url})", "object": "model"})
-        return self._send(200, {"data": models})
+        elif self.path != "/api/models":
+            self._send(200, PAGE, "text/html")
+        elif self._is_signed():
+            names = {name: name for name in PracticeServer.models}
+            for name, (url, _) in self.server.practice.listed(self._token).items():
+                names[name] = f"{name} (passed on to {url})"
+            data = [{"id": i, "name": name, "object": "model"} for i, name in names.items()]
+            self._send(200, {"data": data})
 
     def do_POST(self) -> None:
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -244,9 +224,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             return actions.get(self.path, self._chat)(json.loads(data))
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            return self._send(
-                422, {"detail": [{"loc": ["body"], "msg": f"{type(error).__name__}: {error}"}]}
-            )
+            message = f"{type(error).__name__}: {error}"
+            return self._send(422, {"detail": [{"loc": ["body"], "msg": message}]})
 
     def _chat(self, body: dict[str, Any]) -> None:
         model, prompt = body["model"], str(body["messages"][-1]["content"])
@@ -254,38 +233,34 @@ class _Handler(BaseHTTPRequestHandler):
             return self._pass_on(*listed[model], body)
         if model not in PracticeServer.models:
             return self._send(400, {"detail": "Model not found"})
-        time.sleep(self.server.practice.delay)  # an LLM takes its time: to measure and to try with
+        time.sleep(self.server.practice.delay)
         text = reply_to(prompt, body.get("seed") or 0)
         message = {"role": "assistant", "content": text}
-        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
         reply = {
             "id": f"practice-{secrets.token_hex(8)}",
             "object": "chat.completion",
             "model": model,
+            "created": int(time.time()),
+            "system_fingerprint": origin(text),
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         }
-        reply |= {"created": int(time.time()), "system_fingerprint": origin(text)}
-        return self._send(200, reply | {"choices": choices})
+        return self._send(200, reply)
 
     def _pass_on(self, url: str, key: str, body: dict[str, Any]) -> None:
-        headers = {"Authorization": f"Bearer {key}"}
+        options = {"json": body, "headers": {"Authorization": f"Bearer {key}"}, "timeout": 300}
         try:
             with requests.Session() as session:
-                session.trust_env = (
-                    False  # as the server is on this machine, so is what it speaks to
-                )
-                reply = session.post(
-                    f"{url}/chat/completions", json=body, headers=headers, timeout=300
-                )
+                session.trust_env = False  # it speaks to this machine, past any proxy
+                reply = session.post(f"{url}/chat/completions", **options)
                 says_so = {"system_fingerprint": f"passed on to {url} by the practice server"}
-                return self._send(reply.status_code, reply.json() | says_so)
+                self._send(reply.status_code, reply.json() | says_so)
         except requests.RequestException:
-            return self._send(500, {"detail": "Open WebUI: Server Connection Error"})
+            self._send(500, {"detail": "Open WebUI: Server Connection Error"})
 
     def _update(self, body: dict[str, Any]) -> None:
-        self.server.practice.connections = {
-            name: body[name] for name in self.server.practice.connections
-        }
-        self._send(200, self.server.practice.connections)
+        practice = self.server.practice
+        practice.connections = {name: body[name] for name in practice.connections}
+        self._send(200, practice.connections)
 
     def _add(self, body: dict[str, Any]) -> None:
         if body["id"] in self.server.practice.entries:
@@ -302,21 +277,19 @@ class _Handler(BaseHTTPRequestHandler):
         return token if scheme == "Bearer" else ""
 
     def _is_signed(self, *, as_admin: bool = False) -> bool:
-        is_known = self._token in (self.server.practice.token, self.server.practice.learner_token)
-        if is_known and not (as_admin and self._token == self.server.practice.learner_token):
+        practice = self.server.practice
+        if self._token == practice.token or (
+            self._token == practice.learner_token and not as_admin
+        ):
             return True
-        self._send(
-            401,
-            {"detail": PROHIBITED if is_known else EXPIRED if self._token else "Not authenticated"},
-        )
+        why = PROHIBITED if self._token == practice.learner_token else EXPIRED
+        self._send(401, {"detail": why if self._token else "Not authenticated"})
         return False
 
     def _send(self, status: int, content: Any, kind: str = "application/json") -> None:
-        data = (
-            content
-            if isinstance(content, bytes)
-            else json.dumps(content, ensure_ascii=False).encode()
-        )
+        data = content
+        if kind == "application/json":
+            data = json.dumps(content, ensure_ascii=False).encode()
         self.send_response(status)
         self.send_header("Content-Type", f"{kind}; charset=utf-8")
         self.send_header("Content-Length", str(len(data)))
@@ -328,11 +301,7 @@ def main() -> None:
     """Serve until Ctrl-C, for other programs of this machine."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--port", type=int, default=8080, help="port on loopback")
-    parser.add_argument(
-        "--delay", type=float, default=0.0, help="seconds that each reply takes, as an LLM's would"
-    )
-    given = parser.parse_args()
-    with PracticeServer(given.port, delay=given.delay) as server:
+    with PracticeServer(parser.parse_args().port) as server:
         print(f"OWUI_URL={server.url}\nOWUI_TOKEN={server.token}\nStop with Ctrl-C.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()

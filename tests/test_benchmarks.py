@@ -1,14 +1,27 @@
-"""The benchmark of the stages computes what it says, and the pages show its tables."""
+"""The benchmarks compute what they say, and their page names every command."""
 
+import math
 import re
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from helpers.config import REPOSITORY
+from helpers import dataset, train
+from helpers.acronyms import Acronym
+from helpers.config import EXAMPLE_DATA, REPOSITORY
 
 BENCHMARKS = REPOSITORY / "benchmarks"
+ROWS = train.make_rows(dataset.read_dataset(EXAMPLE_DATA / "train_dataset.json"))[:4]
+SMALL = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 4736,
+}
 
 
 @pytest.fixture(scope="module")
@@ -19,69 +32,77 @@ def stages():
     return stages
 
 
-def run(module, monkeypatch, *given: str) -> None:
-    monkeypatch.setattr(sys, "argv", [f"{module.__name__}.py", *given])
-    module.main()
+@pytest.fixture(scope="module")
+def growth(stages):
+    import growth
 
-
-def between(page: str, marks: tuple[str, str]) -> list[list[str]]:
-    """The cells of the table that stands between the marks."""
-    lines = page.partition(marks[0])[2].partition(marks[1])[0].splitlines()
-    return [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in lines
-        if line.startswith("|")
-    ]
-
-
-# The stages
+    return growth
 
 
 def test_ratios_are_those_of_the_rounds(stages):
-    rounds = [(2.0, 1.0, 0.5), (4.0, 1.0, 0.25), (6.0, 2.0, 0.5)]
-    *_, line = stages.table({"work": rounds})
-    assert line == "| work | 4 s | 1 s | 3.00 (2.00 – 4.00) | 0.5 s | 4.00 (2.00 – 4.00) |"
-
-
-def test_the_page_shows_the_table_and_names_the_device(stages):
-    page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
-    header, _, *lines = between(page, stages.MARKS)
-    assert header == list(stages.COLUMNS) and len(lines) == 6
-    assert all(len(stages._RATIO.findall(" | ".join(line))) == 2 for line in lines)
-    assert (
-        re.search(r"One core of a shared \w+.*; median of \d+ rounds", page) and "stand-in" in page
-    )
-
-
-# Growth
-
-
-def test_growth_lays_out_sizes_and_marks_what_was_not_measured(stages, monkeypatch, tmp_path):
-    def measure(stage, size: int, small: bool) -> dict[str, float]:
-        return {"requests": 3 * size + 1, "~waiting": 60.0 * size, "peak memory, MB": 50.0}
-
-    page = tmp_path / "page.md"
-    page.write_text("\n".join(stages.GROWTH_MARKS), encoding="utf-8")
-    monkeypatch.setattr(stages, "in_own_process", measure)
-    run(stages, monkeypatch, "--growth", "--small", "--page", str(page))
-    header, _, *lines = between(page.read_text(encoding="utf-8"), stages.GROWTH_MARKS)
-    assert header == ["acronyms", "2", "4", "8"]
-    assert lines[0] == ["stage 1: requests", "7", "13", "25"]
-    assert lines[3:5] == [
-        ["stage 2: requests", "7", "13", "~25"],
-        ["stage 2: waiting", "~2.0 min", "~4.0 min", "~8.0 min"],
+    rounds = [
+        {"original": 2.0, "ours": 1.0, "bound": 0.5},
+        {"original": 4.0, "ours": 1.0, "bound": 0.25},
+        {"original": 6.0, "ours": 2.0, "bound": 0.5},
     ]
-    assert lines[5] == ["stage 2: peak memory, MB", "50", "50", "-"]
+    line = list(stages.describe("work", rounds).values())
+    assert line == ["work", "4 s", "1 s", "3.00 (2.00 – 4.00)", "0.5 s", "4.00 (2.00 – 4.00)"]
 
 
-def test_the_page_of_the_benchmarks_shows_the_growth_and_names_every_command(stages):
+def test_waiting_is_measured_against_the_delay_over_the_requests_at_once(stages, monkeypatch):
+    monkeypatch.setattr(stages, "DELAY", 0.05)
+    six = [Acronym(f"ZM{letter}", (f"Zero Meeting {letter}day",)) for letter in "ABCDEF"]
+    (found,) = stages.conversations(six, 1)
+    assert found["bound"] == 2 * 0.05 and found["original"] > 6 * 0.05
+    assert found["bound"] < found["ours"] < found["original"]
+
+
+def test_the_bound_of_training_counts_the_products_that_the_rows_need(stages):
+    def load():
+        return stages.random_model(SMALL)
+
+    base, _ = load()
+    trainer = stages.our_trainer(load, ROWS)
+    data, knobs = trainer.train_dataset, stages.one_pass(base)
+    tokens = sum(len(row["input_ids"]) for row in data)
+    learnt = sum(label != -100 for row in data for label in row["labels"])
+    modules = [m for name, m in base.named_modules() if name != "lm_head"]
+    linear = [m for m in modules if isinstance(m, torch.nn.Linear)]
+    frozen = sum(m.weight.numel() for m in linear)
+    adapter = knobs.rank * sum(m.in_features + m.out_features for m in linear)
+    expected = tokens * (4 * frozen + 6 * adapter) + learnt * 4 * base.lm_head.weight.numel()
+    # A little less: nothing flows back through the first layer's inputs.
+    assert 0.95 * expected < stages.count_products(trainer) <= expected
+
+
+def test_the_bound_of_answering_is_the_longer_of_reading_and_multiplying(stages, monkeypatch):
+    parameters, bounds = stages.random_model(SMALL)[0].num_parameters(), []
+    questions = ["What is ZMW?", "And what is CGT, please?"]
+    for products, numbers in ((1.0, math.inf), (math.inf, 1.0)):
+        monkeypatch.setattr(stages, "matmul_rate", lambda rate=products: rate)
+        monkeypatch.setattr(stages, "reading_rate", lambda _, rate=numbers: rate)
+        (found,) = stages.answering(lambda: stages.random_model(SMALL), questions, 5, 1)
+        bounds.append(found["bound"])
+    assert bounds[1] == parameters * 5  # its weights, once a token: it never ends an answer
+    assert bounds[0] > 2 * parameters * 2 * 5  # two operations a weight, for five tokens and more
+
+
+def test_growth_measures_or_multiplies_each_stage(growth, monkeypatch):
+    monkeypatch.setattr(growth, "random_model", growth.load_tiny_chat)
+    found = growth.measure(2)
+    assert int(found["stage 1: requests"]) >= 2 * (4 + 1 + 1)
+    assert {what.partition(":")[0] for what in found} == {"stage 1", "stage 2", "stage 3"}
+    assert found["stage 2: training"].startswith("~") and found["stage 3: answering"][0] == "~"
+
+
+def test_invented_acronyms_are_as_many_as_asked_for_and_always_the_same(growth):
+    acronyms = growth.invent(300)
+    assert len({acronym.name for acronym in acronyms}) == 300
+    assert acronyms == growth.invent(300)
+
+
+def test_the_page_of_the_benchmarks_names_every_command():
     page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
-    header, _, *lines = between(page, stages.GROWTH_MARKS)
-    assert header == ["acronyms", "10", "100", "1,000", "10,000"] and len(lines) > 10
-    assert any("~" in cell for line in lines for cell in line)
     commands = {Path(name).name for name in re.findall(r"`python benchmarks/(\w+\.py)", page)}
-    assert commands == {
-        path.name
-        for path in BENCHMARKS.glob("*.py")
-        if "__main__" in path.read_text(encoding="utf-8")
-    }
+    scripts = BENCHMARKS.glob("*.py")
+    assert commands == {p.name for p in scripts if "__main__" in p.read_text(encoding="utf-8")}

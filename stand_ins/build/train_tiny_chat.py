@@ -1,284 +1,162 @@
-"""Build tiny-chat: tokenizer, weights and chat template, from nothing but the corpus beside this file.
+"""Train tiny-chat's weights, from nothing but the corpus beside this file.
 
     python stand_ins/build/train_tiny_chat.py
 
-A small Llama, trained with Muon (matrices) and AdamW (the rest) on assistant tokens only, saved in the ordinary
-Hugging Face format. One CPU thread in bfloat16 autocast, which some processors do more slowly than float32
-(`--float32`); a GPU is used when there is one. `torchrun --nproc-per-node 2 --` in place of `python` takes two cores.
+A small Llama, trained with Muon (matrices) and AdamW (the rest) on assistant tokens only, in
+float32 on one CPU thread, or on a GPU when there is one. Shape, tokenizer and chat template are
+those of the tiny-chat in git; its card says where they come from. What it learnt is measured by
+`python benchmarks/tiny_chat.py --model FOLDER`.
 """
 
 import argparse
 import copy
-import json
 import os
-import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
-import torch.nn.functional as F
-from corpus import GENERAL, WORDS, Corpus
-from respell import PRE_TOKENIZER, respell
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from corpus import Corpus
+from torch.nn.functional import cross_entropy, linear
+from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-HERE = Path(__file__).parent
-SPECIAL = ["<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
-TEMPLATE = (
-    "{% for message in messages %}{{ '<|' + message['role'] + '|>' }}"
-    "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
-    "{% else %}{{ message['content'] + '<|end|>' }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
-)
+TINY_CHAT = Path(__file__).parents[1] / "tiny-chat"
 # Rows are padded to one of these lengths, so that each shape is compiled once.
 LENGTHS = (32, 48, 80, 144, 264, 396)
 MICRO_TOKENS = 1584
-MICROS_A_STEP = 2
-# Muon's learning rate, in multiples of AdamW's.
-MUON_FACTOR = 3
+MICROS_PER_STEP = 2
+WARM_UP = 100  # steps
+DECAY = 0.9  # last share of the tokens, over which the learning rate falls to 0
+MUON_FACTOR = 3  # Muon's learning rate, in multiples of AdamW's
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def train_tokenizer(rows: int = 60_000) -> PreTrainedTokenizerFast:
-    """Byte-level BPE that spells acronyms: learnt from texts whose lone capitals stand apart, then `respell`ed."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(r"\p{Lu}(?!\p{Ll})|\p{N}"), "isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False),
-    ])  # fmt: skip
-    tokenizer.decoder = decoders.ByteLevel()
-    corpus = Corpus(seed=1)
-    texts = (message["content"] for _ in range(rows) for message in corpus.row())
-    words = [" " + word for language in WORDS for word in WORDS[language]]
-    trainer = trainers.BpeTrainer(
-        vocab_size=4096,
-        special_tokens=SPECIAL,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator([*texts, *words, *words], trainer)
-    return wrap(respell(json.loads(tokenizer.to_str()), [word.strip() for word in words])[0])
-
-
-def wrap(spec: dict) -> PreTrainedTokenizerFast:
-    """Make the tokenizer of a specification, with its special tokens and the chat template."""
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(spec)), pad_token="<|pad|>", eos_token="<|end|>", padding_side="left",
-        model_max_length=1024,
-        clean_up_tokenization_spaces=False,
-    )  # fmt: skip
-    fast.chat_template = TEMPLATE
-    return fast
-
-
-def respell_model(tokenizer, model):
-    """Give a model of before SmolLM's pre-tokenizer that one; a new token begins as the mean of those it replaces."""
-    words = [word for language in WORDS for word in WORDS[language]]
-    spec, begins = respell(json.loads(tokenizer.backend_tokenizer.to_str()), words)
-    model.resize_token_embeddings(len(spec["model"]["vocab"]))
-    weights = model.get_input_embeddings().weight.data
-    before = weights.clone()
-    for place, like in begins.items():
-        weights[place] = before[like].mean(0) + 0.1 * before.std() * torch.randn(weights.shape[1])
-    return wrap(spec), model
-
-
-def make_model(tokenizer) -> LlamaForCausalLM:
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=192, intermediate_size=512, num_hidden_layers=4, num_attention_heads=6,
-        max_position_embeddings=1024, tie_word_embeddings=True, initializer_range=0.04,
-        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
-        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(
-        do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
-    )
+def make_model() -> LlamaForCausalLM:
+    """A model of tiny-chat's shape that has not learnt anything."""
+    model = LlamaForCausalLM(LlamaConfig.from_pretrained(TINY_CHAT))
+    model.generation_config = GenerationConfig.from_pretrained(TINY_CHAT)
     return model
 
 
-def orthogonalise(gradient: torch.Tensor, coefficients: tuple, steps: int, eps: float) -> torch.Tensor:
-    """Muon's Newton-Schulz iteration in float32: torch.optim's is in bfloat16, ten times slower on older processors."""
+def orthogonalise(gradient: torch.Tensor, coefficients: tuple, steps: int, eps: float):
+    """Muon's Newton-Schulz iteration in float32.
+
+    That of torch.optim is in bfloat16, ten times slower on a processor without bfloat16 of its own.
+    """
     a, b, c = coefficients
-    wide = gradient if gradient.shape[0] <= gradient.shape[1] else gradient.T
+    is_wide = gradient.shape[0] <= gradient.shape[1]
+    wide = gradient if is_wide else gradient.T
     wide = wide / wide.norm().clamp(min=eps)
     for _ in range(steps):
         gram = wide @ wide.T
         wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
-    return wide if gradient.shape[0] <= gradient.shape[1] else wide.T
+    return wide if is_wide else wide.T
+
+
+def make_optimizers(model: LlamaForCausalLM) -> dict[int, torch.optim.Optimizer]:
+    """Give each optimizer with the factor of its learning rate."""
+    torch.optim._muon._zeropower_via_newtonschulz = orthogonalise
+    matrices = [p for p in model.model.layers.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if not any(p is matrix for matrix in matrices)]
+    return {
+        MUON_FACTOR: torch.optim.Muon(matrices, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        1: torch.optim.AdamW(others, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+    }
 
 
 def encode(tokenizer, messages: list[dict]) -> tuple[list[int], list[int]]:
-    """Token ids and labels of a row, labels -100 outside the assistant's words and their <|end|>."""
+    """Token ids and labels of a row: -100 outside the assistant's words and their <|end|>."""
     ids, labels = [], []
-    end = tokenizer.eos_token_id
     for message in messages:
-        words = tokenizer.encode(message["content"], add_special_tokens=False) + [end]
+        words = tokenizer.encode(message["content"], add_special_tokens=False)
+        words.append(tokenizer.eos_token_id)
         ids += [tokenizer.convert_tokens_to_ids(f"<|{message['role']}|>"), *words]
-        labels += [-100, *(words if message["role"] == "assistant" else [-100] * len(words))]
+        is_answer = message["role"] == "assistant"
+        labels += [-100, *(words if is_answer else [-100] * len(words))]
     return ids, labels
 
 
-def micro_batches(tokenizer, corpus: Corpus):
-    """Endless (ids, labels) tensors of shape (MICRO_TOKENS // length, length), rows of like length together."""
+def micro_batches(tokenizer, corpus: Corpus) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless (ids, labels) of shape (MICRO_TOKENS // length, length), rows of like length."""
     waiting = defaultdict(list)
     while True:
         ids, labels = encode(tokenizer, corpus.row())
         length = next((length for length in LENGTHS if len(ids) <= length), None)
         if length is None:
             continue
+        missing = length - len(ids)
+        ids += [tokenizer.pad_token_id] * missing
+        labels += [-100] * missing
         waiting[length].append((ids, labels))
         if len(waiting[length]) == MICRO_TOKENS // length:
-            yield stack(waiting.pop(length), length, tokenizer.pad_token_id)
+            table = torch.tensor(waiting.pop(length), device=DEVICE)
+            yield table[:, 0], table[:, 1]
 
 
-def stack(rows, length: int, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    ids = torch.tensor([row + [pad] * (length - len(row)) for row, _ in rows])
-    labels = torch.tensor([row + [-100] * (length - len(row)) for _, row in rows])
-    return ids, labels
-
-
-def answer_loss(
-    body, head, ids, labels, device: str, autocast: bool = True
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Summed cross-entropy over the supervised positions alone, with their logits and targets."""
+def answer_loss(body, head, ids, labels) -> tuple[torch.Tensor, int]:
+    """Summed cross-entropy over the supervised positions alone, and how many they are."""
     targets = labels[:, 1:]
     chosen = targets != -100
-    with torch.autocast(device, torch.bfloat16, enabled=autocast):
-        hidden = body(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][chosen]
-        logits = F.linear(hidden, head).float()
-    return F.cross_entropy(logits, targets[chosen], reduction="sum"), logits, chosen
+    hidden = body(input_ids=ids, use_cache=False).last_hidden_state[:, :-1][chosen]
+    return cross_entropy(linear(hidden, head), targets[chosen], reduction="sum"), len(hidden)
 
 
-@torch.no_grad()
-def measure(model, tokenizer, device: str, rows: int = 96) -> dict[str, float]:
-    """Share of fresh rows of each family of which every answer token is the model's first choice."""
-    corpus, shares = Corpus(seed=99), {}
-    corpus.read_more()
-    for family in (
-        corpus.known,
-        corpus.unknown,
-        corpus.glossary,
-        corpus.fact,
-        corpus.reverse,
-        corpus.note,
-        corpus.letters,
-        corpus.invented,
-        corpus.two_meanings,
-    ):
-        encoded = [encode(tokenizer, family()) for _ in range(rows)]
-        length = max(len(ids) for ids, _ in encoded)
-        ids, labels = (part.to(device) for part in stack(encoded, length, tokenizer.pad_token_id))
-        _, logits, chosen = answer_loss(model.model, model.lm_head.weight, ids, labels, device)
-        right = torch.ones_like(labels[:, 1:], dtype=torch.bool)
-        right[chosen] = logits.argmax(-1) == labels[:, 1:][chosen]
-        shares[family.__name__] = round(right.all(1).float().mean().item(), 3)
-    return shares
+def train(model: LlamaForCausalLM, tokenizer, given: argparse.Namespace) -> None:
+    optimizers, corpus = make_optimizers(model), Corpus(given.seed + 1000)
+    batches = micro_batches(tokenizer, corpus)
+    body = torch.compile(model.model, dynamic=False)
+    seen = step = 0
+    while seen < given.tokens:
+        left = (given.tokens - seen) / given.tokens
+        rate = given.peak * min(1.0, (step + 1) / WARM_UP, left / DECAY)
+        if given.start or seen > given.tokens / 2:
+            corpus.read_more()
+        total, supervised = 0.0, 0
+        for _ in range(MICROS_PER_STEP):
+            ids, labels = next(batches)
+            loss, count = answer_loss(body, model.lm_head.weight, ids, labels)
+            loss.backward()
+            total, supervised, seen = total + loss.item(), supervised + count, seen + ids.numel()
+        for parameter in model.parameters():
+            parameter.grad /= supervised
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for factor, optimizer in optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+            optimizer.step()
+            optimizer.zero_grad()
+        step += 1
+        if step % 250 == 0:
+            print(
+                f"step {step}, {seen / 1e6:.2f}M tokens, loss {total / supervised:.4f}", flush=True
+            )
+            save(model, tokenizer, given.output)  # to go on from with --start
 
 
-def save(model, tokenizer, output_dir: Path) -> None:
+def save(model: LlamaForCausalLM, tokenizer, output_dir: Path) -> None:
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(output_dir)
     tokenizer.save_pretrained(output_dir)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=HERE.parent / "tiny-chat")
+    parser.add_argument("--output", type=Path, default=TINY_CHAT)
     parser.add_argument("--tokens", type=float, default=62e6, help="tokens to train on")
     parser.add_argument("--start", help="folder of a model to train on, instead of a new one")
     parser.add_argument("--peak", type=float, default=2.5e-3, help="learning rate before the decay")
-    parser.add_argument("--decay", type=float, default=0.9, help="last share of the tokens, over which it falls to 0")
-    parser.add_argument("--float32", action="store_true", help="no bfloat16 autocast")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", type=Path, help="file to save to and resume from")
-    parser.add_argument("--every", type=int, default=250, help="steps between reports")
-    arguments = parser.parse_args()
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    rank, processes = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))  # of torchrun
-    if processes > 1:
-        torch.distributed.init_process_group("gloo")
-    torch.manual_seed(arguments.seed)
-    if arguments.start:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(arguments.start)
-        model = LlamaForCausalLM.from_pretrained(arguments.start, dtype=torch.float32)
-        if json.loads(tokenizer.backend_tokenizer.to_str())["pre_tokenizer"] != PRE_TOKENIZER:
-            tokenizer, model = respell_model(tokenizer, model)
-        model = model.to(device)
+    given = parser.parse_args()
+    torch.manual_seed(given.seed)
+    tokenizer = AutoTokenizer.from_pretrained(given.start or TINY_CHAT)
+    if given.start:
+        model = LlamaForCausalLM.from_pretrained(given.start, dtype=torch.float32)
     else:
-        tokenizer = train_tokenizer()
-        model = make_model(tokenizer).to(device)
-    hidden = [p for p in model.model.layers.parameters() if p.ndim == 2]
-    others = [p for p in model.parameters() if not any(p is q for q in hidden)]
-    optimizers = [
-        torch.optim.Muon(hidden, lr=arguments.peak, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=arguments.peak, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
-    ]
-    if arguments.float32:
-        torch.optim._muon._zeropower_via_newtonschulz = orthogonalise
-    body = torch.compile(model.model, dynamic=False)
-    print(
-        f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(GENERAL['acronyms'])} acronyms",
-        flush=True,
-    )
-
-    corpus = Corpus(arguments.seed + 1000 + 10**6 * rank)
-    batches = micro_batches(tokenizer, corpus)
-    seen, step, started, recent = 0, 0, time.time(), []
-    if arguments.checkpoint and arguments.checkpoint.exists():
-        saved = torch.load(arguments.checkpoint)
-        model.load_state_dict(saved["model"])
-        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        seen, step = saved["seen"], saved["step"]
-        corpus = Corpus(arguments.seed + 1000 + step + 10**6 * rank)
-        batches = micro_batches(tokenizer, corpus)
-    while seen < arguments.tokens:
-        left = (arguments.tokens - seen) / arguments.tokens
-        rate = arguments.peak * min(1.0, (step + 1) / 100, left / arguments.decay)
-        if arguments.start or seen > arguments.tokens / 2:
-            corpus.read_more()
-        counts = torch.zeros(3, dtype=torch.float64)  # loss, supervised tokens, tokens
-        for _ in range(MICROS_A_STEP):
-            ids, labels = (part.to(device) for part in next(batches))
-            loss, _, chosen = answer_loss(body, model.lm_head.weight, ids, labels, device, not arguments.float32)
-            loss.backward()
-            counts += torch.tensor([loss.item(), chosen.sum().item(), ids.numel()])
-        if processes > 1:
-            for part in (counts, *(parameter.grad for parameter in model.parameters())):
-                torch.distributed.all_reduce(part)
-        total, supervised, seen = counts[0].item(), counts[1].item(), seen + int(counts[2])
-        for parameter in model.parameters():
-            parameter.grad /= supervised
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * (MUON_FACTOR if isinstance(optimizer, torch.optim.Muon) else 1)
-            optimizer.step()
-            optimizer.zero_grad()
-        step += 1
-        recent.append(total / supervised)
-        if step % arguments.every == 0 and rank == 0:
-            speed = f"{seen / 1e6:.2f}M tokens, {(time.time() - started) / 60:.1f} min"
-            shares = measure(model, tokenizer, device)
-            print(f"step {step}, {speed}, loss {sum(recent) / len(recent):.4f}, lr {rate:.1e}, {shares}", flush=True)
-            recent = []
-            if arguments.checkpoint:
-                state = {
-                    "model": model.state_dict(),
-                    "optimizers": [o.state_dict() for o in optimizers],
-                    "seen": seen,
-                    "step": step,
-                }
-                torch.save(state, arguments.checkpoint.with_suffix(".new"))
-                arguments.checkpoint.with_suffix(".new").replace(arguments.checkpoint)
-                save(model, tokenizer, arguments.checkpoint.parent / "latest")
-    if rank > 0:
-        return
-    save(model, tokenizer, arguments.output)
-    print(f"saved to {arguments.output} after {(time.time() - started) / 60:.1f} minutes", flush=True)
+        model = make_model()
+    model.to(DEVICE)
+    train(model, tokenizer, given)
+    save(model, tokenizer, given.output)
 
 
 if __name__ == "__main__":
