@@ -32,13 +32,6 @@ def stages():
     return stages
 
 
-@pytest.fixture(scope="module")
-def growth(stages):
-    import growth
-
-    return growth
-
-
 def test_ratios_are_those_of_the_rounds(stages):
     rounds = [
         {"original": 2.0, "ours": 1.0, "bound": 0.5},
@@ -85,20 +78,6 @@ def test_the_bound_of_answering_is_the_longer_of_reading_and_multiplying(stages,
         bounds.append(found["bound"])
     assert bounds[1] == parameters * 5  # its weights, once a token: it never ends an answer
     assert bounds[0] > 2 * parameters * 2 * 5  # two operations a weight, for five tokens and more
-
-
-def test_growth_measures_or_multiplies_each_stage(growth, monkeypatch):
-    monkeypatch.setattr(growth, "random_model", growth.load_tiny_chat)
-    found = growth.measure(2)
-    assert int(found["stage 1: requests"]) >= 2 * (4 + 1 + 1)
-    assert {what.partition(":")[0] for what in found} == {"stage 1", "stage 2", "stage 3"}
-    assert found["stage 2: training"].startswith("~") and found["stage 3: answering"][0] == "~"
-
-
-def test_invented_acronyms_are_as_many_as_asked_for_and_always_the_same(growth):
-    acronyms = growth.invent(300)
-    assert len({acronym.name for acronym in acronyms}) == 300
-    assert acronyms == growth.invent(300)
 
 
 def test_the_page_of_the_benchmarks_names_every_command():
