@@ -42,12 +42,9 @@ def request(prompt: str) -> dict:
     [
         ("C’est l’école, la « Direction\u00a0 generale »", "l'École", True),
         ("la Direction generale", "Direction ge\u0301nérale", True),
-        ("(R&D) here", "R&D", True),
         ("une Œuvre a‑b – c", "oeuvre A-B - c", True),
         ("It is the **C**ooking\n> __Gourmet__\n> <b>T</b>aste.", "Cooking Gourmet Taste", True),
-        ("Cooking Gourmet\u200b Taste", "Cooking Gourmet Taste", True),
         ("Cooking Gourmet Tastes", "Cooking Gourmet Taste", False),
-        ("Cooking_Gourmet_Taste", "Cooking Gourmet Taste", False),
         ("Cooking Gourmet and Taste", "Cooking Gourmet Taste", False),
     ],
 )
@@ -88,10 +85,8 @@ def sides(conversation: list[dict], *names: str) -> dict:
 
 
 # Every reply holds ALL, in one of the forms that LLMs give.
-# Every reply holds ALL, in one of the forms that LLMs give.
 FORMS = {
     "a plain list": dump(ALL),
-    "wrapped": dump({"conversations": ALL}),
     "fenced, with notes": f"Sure! [5]:\n```json\n{dump(ALL)}\n```\nI [hope] {{so}}.",
     "// comments": dump(ALL, indent=1)
     .replace("[\n  {", "[ // one more, isn't it?\n  {")
@@ -103,11 +98,7 @@ FORMS = {
     "JSON lines": "\n".join(dump({"id": 1, "messages": turns}) for turns in ALL),
     "one turn a line": "\n".join(dump(turn) for turns in ALL for turn in turns),
     "a numbered list": "\n".join(f"{n}. {dump(turns)}" for n, turns in enumerate(ALL)),
-    "question and answer": dump(
-        [{"tags": ["t"], **sides(turns, "question", "answer")} for turns in ALL]
-    ),
     "French sides, single quotes": repr([sides(turns, "question", "réponse") for turns in ALL]),
-    "human and gpt": dump([sides(turns, "human", "gpt") for turns in ALL]),
     "from and value": dump(ALL).replace('"role"', '"from"').replace('"content"', '"value"'),
     "a system turn": dump([[{"role": "system", "content": "Be kind."}, *turns] for turns in ALL]),
     "line breaks as they are": "\ufeff" + dump(ALL).replace("\\n", "\n"),
@@ -119,9 +110,7 @@ def test_every_form_of_a_reply_is_read(reply):
     assert parse_conversations(reply) == ALL
 
 
-@pytest.mark.parametrize(
-    "name", ["a plain list", "wrapped", "JSON lines", "one turn a line", "question and answer"]
-)
+@pytest.mark.parametrize("name", ["a plain list", "JSON lines", "one turn a line"])
 def test_of_a_cut_reply_only_whole_conversations_are_kept(name):
     """Cut at every position: the more of the reply, the more of them."""
     counts = []
@@ -135,8 +124,7 @@ def test_of_a_cut_reply_only_whole_conversations_are_kept(name):
 NOTHING = {
     "nothing": "",
     "a French refusal with quotes": 'Je ne connais pas "CGT" : {"erreur": "sigle inconnu"}',
-    "other JSON": '[1, null, {"error": {"message": "overloaded"}}]',
-    "contents that are no text": '[{"role": "user", "content": 3}, {"role": "gpt", "content": []}]',
+    "contents that are no text": '[null, {"role": "user", "content": 3}, {"role": "gpt"}]',
     "a question alone": dump([A[:1]]),
     "an answer before its question": dump(A[::-1]),
     "thoughts that never end": f"<think>Let me write {dump(ALL)}",
@@ -158,25 +146,9 @@ def test_a_question_is_never_given_another_one_s_answer():
         broken = dump(ALL)[:place] + dump(ALL)[place + 1 :]
         for question, answer in parse_conversations(broken):
             assert answers[plain(question)] == plain(answer)
-    bad = dump(A[1]).replace("}", ",}") + ", " + dump(B[0]).replace("}", ",}")
-    assert parse_conversations(f"[{dump(A[0])}, {bad}, {dump(B[1])}]") in ([], [A, B])
 
 
-FLOODS = [
-    "[",
-    "{",
-    '"',
-    "[{}",
-    "{x}",
-    '"//',
-    "[1+",
-    '\n"',
-    "<think>",
-    '[{"role":"user","content":"',
-]
-
-
-@pytest.mark.parametrize("piece", FLOODS)
+@pytest.mark.parametrize("piece", ["[", '"', "[{}", '"//', "[1+", "<think>"])
 def test_floods_take_no_long_time(piece):
     flood = piece * (200_000 // len(piece))
     started = time.process_time()
@@ -194,11 +166,9 @@ def test_floods_take_no_long_time(piece):
     [
         (CGT, A, None),
         (CGT, talk("CGT?", "cgt stands for **cooking** gourmet  taste"), None),
-        (CGT, A[:1], "one user turn"),
         (CGT, A + B, "one user turn"),
         (CGT, A[::-1], "one user turn"),
         (CGT, talk("What does cgt stand for?", ANSWER), "not hold the acronym"),
-        (CGT, talk("What are CGTs?", ANSWER), "not hold the acronym"),
         (CGT, talk("Is CGT the Cooking Gourmet Taste?", ANSWER), "gives the definition away"),
         (CGT, talk("CGT?", "CGT stands for Cooking Gourmet."), "not hold the definition 'Cooking"),
         (CGT, talk("CGT \ud83d?", ANSWER), "half a character"),
@@ -291,22 +261,6 @@ def test_several_are_asked_at_once(tmp_path):
     assert [report.kept for report in build(tmp_path / "train.json", ask, workers=3)] == [4, 4, 4]
 
 
-@pytest.mark.parametrize("change", [{"count": 0}, {"rounds": 0}, {"workers": 0}, {"split": "tset"}])
-def test_a_call_that_makes_no_sense_is_refused(tmp_path, change):
-    writer = Writer()
-    with pytest.raises(ValueError, match="train.*validation.*test.*at least 1"):
-        build(tmp_path / "train.json", writer, **change)
-    assert not writer.requests
-
-
-def test_twelve_are_asked_for_at_once_and_what_is_there_is_named(tmp_path):
-    writer = Writer()
-    [report] = build(tmp_path / "train.json", writer, [CGT], count=28)
-    assert report.kept == 28
-    assert [fields["count"] for fields in writer.requests] == [12, 12, 4]
-    assert [len(fields["already"]) for fields in writer.requests] == [0, 12, 24]
-
-
 def test_an_interrupted_run_asks_again_only_for_what_is_missing_or_damaged(tmp_path):
     whole, path, replies = (tmp_path / name for name in ("whole.json", "train.json", "replies"))
     build(whole, Writer(), workers=1)
@@ -322,25 +276,9 @@ def test_an_interrupted_run_asks_again_only_for_what_is_missing_or_damaged(tmp_p
     assert path.read_bytes() == whole.read_bytes()
 
 
-def test_a_stricter_gate_is_applied_to_what_was_paid_for(tmp_path, monkeypatch):
-    path, writer = tmp_path / "train.json", Writer()
-    build(path, dataset.remember(Writer(), Journal(tmp_path / "r")), [CGT], count=24)
-    first = dataset.read_dataset(path)[0]["conversation"]
-    monkeypatch.setattr(dataset, "NEAR_COPY", 0.25)
-    [report] = build(path, dataset.remember(writer, Journal(tmp_path / "r")), [CGT], count=24)
-    missing = 24 - sum(turns in first for turns in dataset.read_dataset(path)[0]["conversation"])
-    assert 0 < missing == writer.requests[0]["count"] < 12
-    assert len(writer.requests[0]["already"]) == 24
-    assert any("nearly a copy" in reason for reason, _ in report.rejected)
-
-
 def test_what_is_missing_is_asked_again_and_reported(tmp_path):
-    spoilt = iter(["Sorry.", "Gourmet", None])
-
-    def spoil(reply):
-        what = next(spoilt)
-        return reply if what is None else reply.replace(what, "Good", 1) if what in reply else what
-
+    spoilt = iter([("```json", "<think>"), ("Gourmet", "Good"), ("", "")])
+    spoil = lambda reply: reply.replace(*next(spoilt), 1)  # noqa: E731
     writer = Writer(spoil)
     [report] = build(tmp_path / "train.json", writer, [CGT])
     assert (report.asked, report.received, report.kept) == (9, 6, 4)
@@ -382,28 +320,13 @@ def test_no_question_of_another_split_comes_back(tmp_path):
     assert report.kept == 2
 
 
-def test_a_short_split_asks_each_acronym_for_other_intents(tmp_path):
-    writer = Writer()
-    acronyms = [Acronym(f"AB{letter}", ("Any Body",)) for letter in "CDEFGHIJ"]
-    build(tmp_path / "x.json", writer, acronyms, count=3, split="validation")
-    used = {intent for fields in writer.requests for intent in fields["intents"]}
-    assert used == set(dataset.INTENTS["validation"])
-
-
 class MayPassError(RuntimeError):
     may_pass = True
 
 
 def test_an_acronym_that_fails_is_put_off_until_the_others_are_done(tmp_path):
-    failing = {"CGT", "DLU"}
-
-    def fail(fields: dict) -> Exception | None:
-        if fields["acronym"] in failing:
-            failing.remove(fields["acronym"])
-            return MayPassError("busy")
-        return None
-
-    writer = Writer(fail=fail)
+    errors = iter([MayPassError("busy"), MayPassError("busy")])
+    writer = Writer(fail=lambda fields: next(errors, None))
     reports = build(tmp_path / "train.json", writer, workers=1)
     assert [report.kept for report in reports] == [4, 4, 4]
     assert asked_for(writer) == ["CAP", "CGT", "DLU"]
@@ -460,65 +383,33 @@ def test_each_of_several_meanings_is_asked_in_its_context(tmp_path):
 # ------------------------------------------------------------------------------- the probes
 
 
-@pytest.fixture
-def general(tmp_path, monkeypatch):
-    """A few facts and known acronyms, in place of those that are asked."""
-    entry = {"language": "en", "split": "rehearsal"}
-    nasa, cgt = ({**entry, "acronym": a, "definition": f"{a} in full"} for a in ("NASA", "CGT"))
-    tgv = {"language": "fr", "split": "test", "acronym": "TGV", "definition": "train"}
-    own = {**entry, "definition": "DLV alone", "model": "tiny"}
-    held = {
-        "facts": [{**entry, "question": "Capital of France?", "answer": "Paris"}],
-        "acronyms": [nasa, cgt, tgv],
-        "invented_acronyms": [own | {"acronym": "DLV"}, own | {"acronym": "DLU"}],
-    }
-    path = tmp_path / "general.json"
-    path.write_text(json.dumps(held))
-    monkeypatch.setattr(dataset, "GENERAL_PATH", path)
-
-
-def test_probes_ask_what_is_not_in_the_list(general, tmp_path):
-    probes = dataset.make_probes(ACRONYMS, unknown=50)
-    assert probes == dataset.make_probes(ACRONYMS, unknown=50)
-    assert probes != dataset.make_probes(ACRONYMS, unknown=50, seed=1)
-    unknown = [probe for probe in probes if probe["kind"] == "unknown"]
-    names = [probe["acronym"] for probe in unknown]
-    assert len(set(names)) == len(names)
-    assert not {"CGT", "DLU", "CAP", "NASA", "TGV", "DLV"} & set(names)
-    assert sum(probe["split"] == "test" for probe in unknown) == 50
-    assert {probe["language"] for probe in unknown} == {"en", "fr"}
-    near = [name for name in names if any(_letters_apart(name, a.name) == 1 for a in ACRONYMS)]
-    assert 0.1 < len(near) / len(names) < 0.35
+def test_probes_ask_what_is_not_in_the_list(tmp_path):
+    listed = [*ACRONYMS, Acronym("NASA", ("Own",))]
+    probes = dataset.make_probes(listed, unknown=50)
+    assert probes == dataset.make_probes(listed, unknown=50)
+    assert probes != dataset.make_probes(listed, unknown=50, seed=1)
+    kinds = {kind: [p for p in probes if p["kind"] == kind] for kind in ("unknown", "known")}
+    names = {probe["acronym"] for probe in kinds["unknown"]}
+    known = {probe["acronym"]: probe["expected"] for probe in kinds["known"]}
+    assert not names & {*known, "CGT", "DLU", "CAP", "NASA"} and "NASA" not in known
+    assert len(names) == len(kinds["unknown"])
+    assert sum(probe["split"] == "test" for probe in kinds["unknown"]) == 50
+    assert {probe["language"] for probe in kinds["unknown"]} == {"en", "fr"}
     # Those to be tested are asked about in other words.
     banks = (PHRASINGS[language]["test"].values() for language in ("en", "fr"))
     held_out = {text for texts in itertools.chain(*banks) for text in texts}
-    for probe in unknown:
+    for probe in kinds["unknown"]:
         phrasing = probe["question"].replace(probe["acronym"], "{acronym}")
         assert (phrasing in held_out) is (probe["split"] == "test")
         assert probe["expected"] == dataset.refusal(probe["acronym"], probe["language"])
     refused = dataset.refusal_conversations(probes)
-    assert refused == [talk(probe["question"], probe["expected"]) for probe in unknown]
-    known = {(probe["acronym"], probe["expected"]) for probe in probes if probe["kind"] == "known"}
-    assert known == {("NASA", "NASA in full"), ("TGV", "train"), ("DLV", "DLV alone")}
-    assert {p["acronym"]: p["model"] for p in probes if "model" in p} == {"DLV": "tiny"}
-    [control] = [probe for probe in probes if probe["kind"] == "control"]
-    assert (control["question"], control["expected"]) == ("Capital of France?", "Paris")
+    assert refused == [talk(probe["question"], probe["expected"]) for probe in kinds["unknown"]]
+    assert known["BOYQ"] == "Birthplaces Orienting Forwards"
+    assert {p["model"] for p in kinds["known"] if p["acronym"] == "BOYQ"} == {"tiny-chat"}
+    facts = {probe["question"]: probe["expected"] for probe in probes if probe["kind"] == "control"}
+    assert facts["What is the capital of France?"] == "Paris"
     write_list(tmp_path / "probes.json", probes)
     assert dataset.read_probes(tmp_path / "probes.json") == probes
-
-
-def _letters_apart(first: str, second: str) -> int | None:
-    if len(first) != len(second):
-        return None
-    return sum(a != b for a, b in zip(first, second, strict=True))
-
-
-def test_most_acronyms_to_refuse_look_like_the_listed_ones(general):
-    acronyms = [Acronym(name, ("Some Thing",)) for name in ("ABCD", "EFGH", "IJKL")]
-    probes = dataset.make_probes(acronyms, unknown=200)
-    for split, least, most in (("rehearsal", 0.75, 0.99), ("test", 0.01, 0.5)):
-        wanted = [p for p in probes if (p["kind"], p["split"]) == ("unknown", split)]
-        assert least < sum(len(p["acronym"]) == 4 for p in wanted) / len(wanted) < most
 
 
 def test_the_probes_of_the_example_list_are_the_ones_that_were_measured():
