@@ -67,11 +67,9 @@ def fail(chat: Chat, words: str, **options: object) -> ChatError:
 @pytest.mark.parametrize(
     ("given", "base"),
     [
-        ("https://a.fr/", "https://a.fr/api"),
         ("a.fr", "https://a.fr/api"),
-        ("https://a.fr/api/models", "https://a.fr/api"),
-        ("https://a.fr/api/v1/chat/completions/", "https://a.fr/api"),
         ("https://a.fr/openai/chat/completions", "https://a.fr/api"),
+        ("https://a.fr/api/v1/chat/completions/", "https://a.fr/api"),
         ("https://a.fr/demo@univ/api/chat/completions", "https://a.fr/demo@univ/api"),
         (' "http://localhost:11434/v1/" ', "http://localhost:11434/v1"),
         ("[::1]:8000/v1", "http://[::1]:8000/v1"),
@@ -83,17 +81,20 @@ def test_addresses_are_reduced_to_their_base(given, base):
 
 
 @pytest.mark.parametrize(
-    "given",
+    ("url", "token", "key"),
     [
-        *("", "ftp://a.fr", "not an address", "http://[::1"),
-        *("https://me:p/pw9@a.fr", "https://a.fr/api?key=pw9", "https://a.fr/#pw9"),
+        ("", TOKEN, "OWUI_URL"),
+        ("ftp://a.fr", TOKEN, "OWUI_URL"),
+        ("http://[::1", TOKEN, "OWUI_URL"),
+        ("https://me:p/pw9@a.fr", TOKEN, "OWUI_URL"),
+        ("https://a.fr/api?key=pw9", TOKEN, "OWUI_URL"),
+        ("https://a.fr", "é pw9", "OWUI_TOKEN"),
     ],
 )
-def test_what_is_no_address_or_no_token_is_refused_and_not_shown(given):
-    for settings, key in (((given, TOKEN), "OWUI_URL"), (("https://a.fr", "é pw9"), "OWUI_TOKEN")):
-        with pytest.raises(ChatError, match=key) as caught:
-            Chat(*settings, "m")
-        assert "pw9" not in str(caught.value)
+def test_what_is_no_address_or_no_token_is_refused_and_not_shown(url, token, key):
+    with pytest.raises(ChatError, match=key) as caught:
+        Chat(url, token, "m")
+    assert "pw9" not in str(caught.value)
 
 
 def test_a_question_is_sent_whole_signed_and_straight(server, chat, monkeypatch, tmp_path):
@@ -126,19 +127,16 @@ PASSING = [
     (502, "<html>Bad gateway</html>", PAGE),
     (400, {"detail": "Rate limit exceeded: wait"}),
     (0, ""),
-    (200, "null"),
     (200, "{broken"),
     (200, {"error": {"message": f"something with {TOKEN}"}}),
     (200, {"choices": []}),
-    (200, completion(None)),
     (200, completion("<think>only that</think>")),
-    (200, completion(["parts"])),
     (200, completion("Hel", "content_filter")),
     (200, "data: [1]", STREAM),
 ]
 
 
-@pytest.mark.parametrize("reply", PASSING, ids=lambda reply: f"{reply[0]} {str(reply[1])[:30]}")
+@pytest.mark.parametrize("reply", PASSING)
 def test_what_may_pass_is_tried_again(server, chat, reply):
     server.replies = [reply, reply, HELLO]
     assert chat.ask("Hi") == "Hello."
@@ -151,10 +149,9 @@ def test_what_may_pass_is_tried_again(server, chat, reply):
     ("reply", "words"),
     [
         ((401, {"detail": "Not authenticated"}), "401: Not authenticated.*OWUI_TOKEN"),
-        ((401, {"detail": f"Incorrect API key: {TOKEN}"}), r"key: \(hidden\)"),
         ((401, {"detail": "You do not have permission to access this."}), "administrator"),
         ((403, {"detail": "Use of API key is not enabled."}), "403: .*administrator"),
-        ((404, "<html>"), "404.*OWUI_URL"),
+        ((404, f"<html>{TOKEN}"), "404.*OWUI_URL"),
         ((404, {"error": {"message": "no such deployment"}}), "404: no such.*administrator"),
         ((400, {"detail": "maximum context length limit is 4096 tokens"}), "context length"),
         ((301, "", {"Location": f"https://b.fr/api?key={TOKEN}"}), "to https://b.fr/api.*OWUI_URL"),
@@ -181,18 +178,16 @@ def test_a_server_that_has_answered_is_waited_for(server, chat, reply):
 
 
 def test_an_unknown_model_is_named_with_its_neighbours(server, chat):
-    server.replies = [(404, {"detail": "Model not found"})]
-    chat.model = "llama-3"
+    server.replies, chat.model = [(404, {"detail": "Model not found"})], "llama-3"
     fail(chat, "no model 'llama-3'.*llama-3.1:8b")
 
 
-@pytest.mark.parametrize(("header", "least"), [("7200", 0.3), ("\xb2", 0)])
-def test_the_server_says_how_long_to_wait(server, chat, monkeypatch, header, least):
+def test_the_server_says_how_long_to_wait(server, chat, monkeypatch):
     monkeypatch.setattr(module, "LONGEST_PAUSE", 0.3)
-    server.replies = [(429, {}, {"Retry-After": header}), HELLO]
+    server.replies = [(429, {}, {"Retry-After": wait}) for wait in ("7200", "\xb2")] + [HELLO]
     start = time.monotonic()
     chat.ask("Hi")
-    assert least <= time.monotonic() - start < 30
+    assert 0.3 <= time.monotonic() - start < 30
 
 
 def test_a_server_that_cannot_be_reached_is_named(server):
@@ -201,8 +196,7 @@ def test_a_server_that_cannot_be_reached_is_named(server):
     fail(Chat("http://127.0.0.1:9/v1", None, "m", attempts=1), "127.0.0.1:9/v1.*OWUI_URL")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        hanging = Chat(address, None, "m", timeout=(1, 0.05), attempts=2)
-        hanging.pause = 0.001
+        hanging = Chat(address, None, "m", timeout=(1, 0.05), attempts=1)
         fail(hanging, "ReadTimeout.*OWUI_URL")
 
 
@@ -211,7 +205,6 @@ def test_a_server_that_cannot_be_reached_is_named(server):
     [
         ((200, {"data": []}), "no model.*administrator"),
         ((200, {"detail": "x"}), "lists no models.*OWUI_URL"),
-        ((401, {"detail": "Your session has expired."}), "401: Your session.*OWUI_TOKEN"),
         ((503, {"detail": "busy"}), "503: busy"),
     ],
 )
@@ -220,7 +213,6 @@ def test_check_tells_what_is_wrong(server, chat, models, words):
     server.models = models
     with pytest.raises(ChatError, match=words):
         chat.check()
-    assert len(server.requests) == (3 if models[0] == 503 else 2)
 
 
 def test_connect_takes_the_first_model_listed(server):
@@ -230,19 +222,18 @@ def test_connect_takes_the_first_model_listed(server):
     assert connect(server.url, None, "mine").model == "mine"
 
 
-@pytest.mark.parametrize("model", [None, "practice-judge", "of another server"])
-def test_without_an_address_the_practice_server_answers(model):
-    chat = connect(None, None, model)
-    assert chat.model == (model if model == "practice-judge" else "practice-writer")
-    assert "not an LLM" in chat.check() and chat.ask("Hi")
-    chat.close()
+def test_without_an_address_the_practice_server_answers():
+    for model in (None, "practice-judge", "of another server"):
+        chat = connect(None, None, model)
+        assert chat.model == (model if model == "practice-judge" else "practice-writer")
+        assert "not an LLM" in chat.check() and chat.ask("Hi")
+        chat.close()
 
 
 def test_a_schema_goes_along_until_the_server_refuses_it(server, chat):
     schema = {"type": "object"}
-    assert chat.ask("x", schema=schema) == "Hello."
-    sent = server.requests[-1]["body"]["response_format"]
-    assert (sent["type"], sent["json_schema"]["schema"]) == ("json_schema", schema)
+    chat.ask("x", schema=schema)
+    assert server.requests[-1]["body"]["response_format"]["json_schema"]["schema"] == schema
     together = threading.Barrier(4, timeout=10)  # all four are sent with it
 
     def refuse(body: dict) -> tuple | None:
@@ -265,7 +256,6 @@ def test_a_schema_goes_along_until_the_server_refuses_it(server, chat):
     [
         ("Well.\n</think>Hello.\n", "stop", [], "Hello."),
         ("Hello.<think>So", "stop", [], "Hello."),
-        ("[[half", "length", ["accept_cut"], "[[half"),
         ("", "stop", ["accept_empty"], ""),
         ("<think>What may that be", "length", ["accept_cut", "accept_empty"], ""),
         ("", None, ["accept_empty"], None),  # no model has ended it: the server broke off
