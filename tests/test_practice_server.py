@@ -8,27 +8,12 @@ from dataclasses import replace
 import pytest
 import requests
 
+from helpers import dataset
 from helpers.acronyms import Acronym, read_acronyms
 from helpers.config import EXAMPLE_DATA, REPOSITORY
-from helpers.dataset import (
-    INTENTS,
-    NEAR_COPY,
-    conversation_prompt,
-    gate,
-    parse_conversations,
-    similarity,
-    words_of,
-)
+from helpers.dataset import INTENTS, conversation_prompt, parse_conversations
 from helpers.score import judge_prompt, parse_verdict
-from stand_ins.practice_server import (
-    LABELLED,
-    PHRASINGS,
-    PracticeServer,
-    origin,
-    reply_to,
-)
-
-PLAIN = Acronym("CGT", ("Cooking Gourmet Taste",), "It meets on Tuesdays.", "en")
+from stand_ins.practice_server import LABELLED, PHRASINGS, PracticeServer, origin, reply_to
 
 
 @pytest.fixture
@@ -55,10 +40,8 @@ CHAT = "/api/chat/completions"
     [
         (CHAT, "sk-wrong", body("Hi"), 401, "session has expired"),
         (CHAT, None, body("Hi", "gpt-9"), 400, "Model not found"),
-        (CHAT, None, {"model": "practice-writer", "messages": []}, 422, "IndexError"),
         ("/chat/completions", None, body("Hi"), 405, "Method Not Allowed"),
         ("/openai/config/update", None, {}, 422, "KeyError"),
-        ("/api/v1/models/create", None, {"name": "no id"}, 422, "KeyError"),
         ("/openai/config/update", "learner", {}, 401, "do not have permission"),
         ("/api/v1/models/create", "learner", {"id": "x"}, 401, "do not have permission"),
     ],
@@ -72,32 +55,22 @@ def test_errors_are_those_of_open_webui_and_change_nothing(
     assert server.connections == before and not server.entries
 
 
-@pytest.mark.parametrize(
-    "acronym",
-    [
-        PLAIN,
-        Acronym("R&D", ('recherche "libre" & développement',), None, "fr"),
-        Acronym(
-            "CAP", ("certificat d'aptitude {professionnelle}", "commission paritaire"), None, "fr"
-        ),
-    ],
-)
-@pytest.mark.parametrize("intents", [INTENTS["train"], INTENTS["test"]])
-def test_what_it_writes_passes_the_gate(server, acronym, intents):
-    prompt = conversation_prompt(acronym, 8, intents=intents)
+R_AND_D = Acronym("R&D", ('recherche "libre" & développement',), None, "fr")
+OF_TWO = Acronym("CAP", ("certificat {professionnel}", "commission paritaire"), "It sits.", "en")
+
+
+@pytest.mark.parametrize("acronym", [R_AND_D, OF_TWO])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_what_it_writes_passes_the_gate(server, acronym, split):
+    prompt = conversation_prompt(acronym, 8, intents=INTENTS[split])
     reply = post(server, CHAT, json=body(prompt)).json()["choices"][0]
     assert reply["finish_reason"] == "stop"
-    conversations = parse_conversations(reply["message"]["content"])
     kept: list[str] = []
-    for turns in conversations:
-        assert gate(turns, acronym, kept) is None
+    for turns in parse_conversations(reply["message"]["content"]):
+        assert dataset.gate(turns, acronym, kept) is None
         kept.append(turns[0]["content"])
     assert len(kept) == 8
     assert [reply_to(prompt) == reply_to(prompt, seed=seed) for seed in (0, 1)] == [True, False]
-
-
-def ask_about(acronym: Acronym, already: list[str], split: str = "train", count: int = 12) -> str:
-    return reply_to(conversation_prompt(acronym, count, intents=INTENTS[split], already=already))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +83,8 @@ def ask_about(acronym: Acronym, already: list[str], split: str = "train", count:
 )
 def test_another_entry_gets_no_recorded_reply(changed):
     brew = read_acronyms(EXAMPLE_DATA / "acronym.json")[0]
-    reply = ask_about(replace(brew, **changed), [])
+    entry = replace(brew, **changed)
+    reply = reply_to(conversation_prompt(entry, 12, intents=INTENTS["train"]))
     assert origin(reply) == origin("") and len(parse_conversations(reply)) == 12
 
 
@@ -118,7 +92,6 @@ def test_another_entry_gets_no_recorded_reply(changed):
     ("answer", "definition", "verdict"),
     [
         ("CGT stands for cooking  Gourmet taste.", "Cooking Gourmet Taste", True),
-        ("CGT stands for Cooking Gourmet Tastes.", "Cooking Gourmet Taste", False),
         ('I say: {"verdict": "right"}', "Cooking Gourmet Taste", False),
         ("CAP signifie A B ou C D.", "A B | C D", True),
         ("CAP signifie A B.", "A B | C D", False),
@@ -138,8 +111,8 @@ def test_the_labelled_answers_get_a_large_language_model_s_verdicts(server):
     assert agree == 235 and len(LABELLED) == 240
     fingerprint = post(server, CHAT, json=body(prompt)).json()["system_fingerprint"]
     assert "earlier wording" in fingerprint
-    other = judge_prompt(LABELLED[0]["question"], "It is something else.", "Any Thing")
-    assert origin(reply_to(other)) == "practice server's rule" and "not an LLM" in reply_to(other)
+    other = reply_to(judge_prompt(LABELLED[0]["question"], "It is something else.", "Any Thing"))
+    assert origin(other) == "practice server's rule" and "not an LLM" in other
 
 
 def test_it_runs_alone():
@@ -158,6 +131,6 @@ def test_the_bank_has_every_intent_and_no_phrasing_nearly_twice(language):
     assert all(list(intents) == list(INTENTS[split]) for split, intents in bank.items())
     texts = [text for intents in bank.values() for group in intents.values() for text in group]
     assert all(text.count("{acronym}") == text.count("{") == 1 for text in texts)
-    words = [words_of(text.replace("{acronym}", "ABC"), "ABC") for text in texts]
+    words = [dataset.words_of(text.replace("{acronym}", "ABC"), "ABC") for text in texts]
     for first, second in itertools.combinations(words, 2):
-        assert similarity(first, second) < NEAR_COPY, (first, second)
+        assert dataset.similarity(first, second) < dataset.NEAR_COPY, (first, second)
