@@ -1,79 +1,48 @@
 """A server that writes conversations as an LLM does, with the failures that a client meets."""
 
-import hashlib
-import itertools
 import json
 import random
-import threading
 import time
 
 from json_server import JsonServer
 
-# Words without meaning, so that no two questions of an acronym resemble each other.
-WORDS = ["".join(letters) for letters in itertools.product("bdfglmnprst", "aeiou", "bdgklmnprtz")]
-FAILURES = (
-    *("429", "500", "null", "no choices", "empty", "hang", "break", "not JSON"),
-    *("cut", "prose", "wrong definition", "no acronym", "broken JSON"),
-)
-
-
-def write_conversations(fields: dict) -> list[list[dict]]:
-    """Write good conversations: the same fields, the same conversations."""
-    seed = json.dumps([fields["acronym"], len(fields["already"]), sorted(fields["intents"])])
-    rng = random.Random(hashlib.sha256(seed.encode()).hexdigest())
-    conversations = []
-    for _ in range(fields["count"]):
-        question = f"{' '.join(rng.sample(WORDS, 6)).capitalize()} {fields['acronym']}?"
-        answer = {"role": "assistant", "content": fields["sentence"]}
-        conversations.append([{"role": "user", "content": question}, answer])
-    return conversations
+from helpers.dataset import find_json, parse_conversations
+from stand_ins.practice_server import reply_to
 
 
 class Script(JsonServer):
     """What to play: the share of failing requests and of replies with a bad conversation.
 
-    `latency` and `hang` are seconds; `replies` come first; `asked` notes, for each request, the
-    acronym and how many conversations were there already.
+    `latency` is in seconds; `refusal` is what every request gets instead; `asked` notes, for each
+    request, the acronym and how many conversations were there already.
     """
 
-    def __init__(
-        self, *, fail: float = 0.0, spoil: float = 0.0, latency: float = 0.0, hang: float = 0.6
-    ) -> None:
+    def __init__(self, *, fail: float = 0.0, spoil: float = 0.0, latency: float = 0.0) -> None:
         super().__init__(self.write)
         self.url += "/api"
-        self.fail, self.spoil, self.latency, self.hang = fail, spoil, latency, hang
-        self.replies, self.asked, self.tries, self.failures = [], [], {}, []
-        self.lock = threading.Lock()
+        self.fail, self.spoil, self.latency, self.refusal = fail, spoil, latency, None
+        self.asked, self.failures = [], []
 
     def write(self, request: dict) -> tuple:
-        if request["body"] is None:
-            return 200, {"data": [{"id": "writer"}]}
-        prompt = request["body"]["messages"][-1]["content"]
-        fields, _ = json.JSONDecoder().raw_decode(prompt, prompt.index("{"))
-        with self.lock:
-            self.asked.append((fields["acronym"], len(fields["already"])))
-            reply = self.replies.pop(0) if self.replies else None
-            tries = self.tries[prompt] = self.tries.get(prompt, 0) + 1 if self.fail else 0
-        if reply:
-            return reply
+        body = request["body"]
+        if body is None or self.refusal:
+            return self.refusal if body else (200, {"data": [{"id": "writer"}]})
+        prompt = body["messages"][-1]["content"]
+        fields = next(filter(None, find_json(prompt)))
+        about = fields["acronym"], len(fields["already"])
+        self.asked.append(about)
         time.sleep(self.latency)
-        conversations = write_conversations(fields)
+        reply = reply_to(prompt, body["seed"]).replace("_", " ")  # "A1X_final": the gate refuses it
+        conversations = parse_conversations(reply)
         if random.Random(f"spoil {prompt}").random() < self.spoil:  # the same prompt, the same
             conversations[0][1]["content"] = "I cannot tell."
-        text = json.dumps({"conversations": conversations}, ensure_ascii=False)
-        draw = random.Random(f"{prompt} {tries}")
+        text = json.dumps({"conversations": conversations})
+        draw = random.Random(f"{prompt} {self.asked.count(about)}")
         if draw.random() >= self.fail:
             return answer(text)
-        self.failures.append(draw.choice(FAILURES))
-        return self.go_wrong(self.failures[-1], text, fields)
-
-    def go_wrong(self, kind: str, text: str, fields: dict) -> tuple:
-        if kind in ("429", "500"):
-            return int(kind), {"detail": "Server Connection Error"}, {"Retry-After": "0"}
-        if kind == "hang":
-            time.sleep(self.hang)
-        return {
-            "hang": (0, ""),
+        failures = {
+            "429": (429, {"detail": "Server Connection Error"}, {"Retry-After": "0"}),
+            "500": (500, {"detail": "Server Connection Error"}),
             "break": (0, ""),
             "not JSON": (200, "{oops"),
             "null": (200, None),
@@ -83,8 +52,10 @@ class Script(JsonServer):
             "prose": answer("I would rather not."),
             "broken JSON": answer(text.replace('"role"', "role")),
             "wrong definition": answer(text.replace(fields["definitions"][0], "Something Else")),
-            "no acronym": answer(text.replace(f" {fields['acronym']}?", "?")),
-        }[kind]
+            "no acronym": answer(text.replace(fields["acronym"], "it")),
+        }
+        self.failures.append(draw.choice(list(failures)))
+        return failures[self.failures[-1]]
 
 
 def answer(text: str, reason: str = "stop") -> tuple:

@@ -14,10 +14,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from scripted_server import FAILURES, Script
+from scripted_server import Script
 
 from helpers import dataset
-from helpers.acronyms import Acronym, read_acronyms
+from helpers.acronyms import read_acronyms
 from helpers.chat import Chat
 from helpers.config import EXAMPLE_DATA, REPOSITORY
 from helpers.files import Journal
@@ -40,20 +40,6 @@ options = {"count": 5, "split": "train", "workers": 8, "rounds": 8}
 reports = dataset.build_dataset(entries, ask, folder / "train.json", **options)
 print(sum(report.kept for report in reports))
 """
-
-
-def make_list(number: int) -> list[Acronym]:
-    return [Acronym(f"A{n}X", (f"Definition Number {n}",)) for n in range(number)]
-
-
-def build(
-    url: str, acronyms: list[Acronym], path: Path, *, patience: float = 1, **options
-) -> list[dataset.Report]:
-    llm = Chat(url, TOKEN, "writer", timeout=(5, patience), attempts=4)
-    llm.pause = 0.002
-    options = {"count": 5, "split": "train", "workers": 8, "rounds": 8} | options
-    ask = lambda prompt, seed: llm.ask(prompt, seed=seed, accept_cut=True)  # noqa: E731
-    return dataset.build_dataset(acronyms, ask, path, **options)
 
 
 def start_client(url: str, folder: Path, number: int, **env) -> subprocess.Popen:
@@ -86,17 +72,12 @@ def test_the_default_run_writes_the_example_data(tmp_path):
     """480, 120 and 120 in a large language model's words; all test wordings differ."""
     acronyms, records = read_acronyms(EXAMPLE_DATA / "acronym.json"), []
     names = {"train": "train_dataset", "validation": "validation_dataset", "test": "eval_dataset"}
-    kept, asked = [], []
-
-    def ask(prompt, *, seed):
-        asked.append(prompt)
-        return llm.ask(prompt, seed=seed)
-
+    kept = []
     with PracticeServer() as server:
         llm = Chat(server.url, server.token, "practice-writer")
         for _ in range(2):  # the second run asks for nothing
             journal, records = Journal(tmp_path / "replies.jsonl"), []
-            remembered = dataset.remember(ask, journal, model=llm.model)
+            remembered = dataset.remember(llm.ask, journal, model=llm.model)
             for split, count in zip(names, dataset.choose_counts(len(acronyms)), strict=True):
                 path = tmp_path / f"{names[split]}.json"
                 options = {"count": count, "split": split, "avoid": records}
@@ -105,7 +86,7 @@ def test_the_default_run_writes_the_example_data(tmp_path):
                 assert path.read_bytes() == (EXAMPLE_DATA / path.name).read_bytes(), path.name
                 records += dataset.read_dataset(path)
         llm.close()
-    assert kept == [480, 120, 120] * 2 and len(asked) == len(journal.rows) == 60
+    assert kept == [480, 120, 120] * 2 and len(journal.rows) == 60
     origins = {origin(row["reply"]) for row in journal.rows}
     assert origins == {"recorded from a large language model"}
     asked = [(r["acronym"], talk[0]["content"]) for r in records[20:] for talk in r["conversation"]]
@@ -117,28 +98,25 @@ def test_the_default_run_writes_the_example_data(tmp_path):
 
 @pytest.mark.parametrize("number", [100, pytest.param(500, marks=pytest.mark.slow)])
 def test_nothing_is_lost_doubled_or_wrong_when_a_third_of_the_replies_fail(tmp_path, number):
-    acronyms, path = make_list(number), tmp_path / "train.json"
-    with Script(fail=0.3, hang=1.5) as script:
-        reports = build(script.url, acronyms, path)
-    assert len(set(script.failures)) >= len(FAILURES) - 2
-    records = dataset.read_dataset(path)
-    assert [record["acronym"] for record in records] == [acronym.name for acronym in acronyms]
-    for record, acronym in zip(records, acronyms, strict=True):
-        sentence = f"{acronym.name} stands for {acronym.definitions[0]}."
-        questions = {turns[0]["content"] for turns in record["conversation"]}
+    with Script(fail=0.3) as script:
+        run_client(script.url, tmp_path, number)
+    assert len(set(script.failures)) >= 10
+    records = dataset.read_dataset(tmp_path / "train.json")
+    assert [record["acronym"] for record in records] == [f"A{n}X" for n in range(number)]
+    for n, record in enumerate(records):
+        questions, answers = (
+            {turns[place]["content"] for turns in record["conversation"]} for place in (0, 1)
+        )
         assert len(record["conversation"]) == len(questions) == 5
-        assert all(acronym.name in question for question in questions)
-        assert {turns[1]["content"] for turns in record["conversation"]} == {sentence}
-    assert all(report.received == 5 + len(report.rejected) for report in reports)
-    assert all(report.asked >= report.kept == 5 for report in reports)
+        assert all(record["acronym"] in question for question in questions)
+        assert answers == {f"A{n}X stands for Definition Number {n}."}
 
 
 @pytest.mark.long
 def test_the_token_is_in_no_file_and_no_message(tmp_path):
-    words = f"Incorrect API key provided: {TOKEN}"
-    with Script(fail=0.5, hang=0.4) as script:
+    with Script(fail=0.5) as script:
         run_client(script.url, tmp_path / "good", 20, TOKEN=TOKEN)
-        script.replies = [(401, {"detail": words})] * 100
+        script.refusal = (401, {"detail": f"Incorrect API key provided: {TOKEN}"})
         client = start_client(script.url, tmp_path / "bad", 20, TOKEN=TOKEN)
         output, errors = client.communicate()
     assert client.returncode == 1 and "Incorrect API key" in errors
@@ -157,7 +135,7 @@ def test_the_token_is_in_no_file_and_no_message(tmp_path):
 def test_killed_it_gives_the_same_file_and_repeats_only_what_was_in_flight(tmp_path, kills, number):
     rng, killed = random.Random(4), tmp_path / "killed"
     with Script(spoil=0.3) as script:
-        build(script.url, make_list(number), tmp_path / "calm.json")
+        run_client(script.url, tmp_path / "calm", number)
     with Script(spoil=0.3, latency=0.05) as script:
         for _ in range(kills):
             client = start_client(script.url, killed, number)
@@ -168,7 +146,7 @@ def test_killed_it_gives_the_same_file_and_repeats_only_what_was_in_flight(tmp_p
             assert client.returncode == -signal.SIGKILL, "it was over before it was killed"
         assert not (killed / "train.json").exists()
         run_client(script.url, killed, number)
-    assert (killed / "train.json").read_bytes() == (tmp_path / "calm.json").read_bytes()
+    assert (killed / "train.json").read_bytes() == (tmp_path / "calm/train.json").read_bytes()
     requests = Counter(script.asked)
     assert any(there for _, there in requests), "no acronym needed a second request"
     assert requests.total() - len(requests) <= 8 * kills, "8 at once"
