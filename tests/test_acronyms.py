@@ -1,5 +1,4 @@
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,21 +32,16 @@ def test_reads_a_list(tmp_path):
         Acronym("X", ("Y",), None, "en"),
     ]
     assert [acronym.contexts for acronym in read] == [("food", "parks"), (None,), (None,)]
-    assert [acronym.ambiguous for acronym in read] == [True, False, False]
 
 
-@pytest.mark.parametrize(
-    "head", ["definition,acronym", "Meaning;SIGLE", "expansion\t abbreviation "]
-)
-def test_reads_csv_as_spreadsheets_write_it(tmp_path, head):
-    other, separator, name = re.split("([,;\t])", head)
-    rows = [f"\ufeffnote;{other};{name};context;;", '"a, b; c\td";"l’État, ""ici""";ENT; droit ;;']
-    rows += [";;;;;", ";Y;X;;;;"]
-    path = write(tmp_path / "list.CSV", "\r\n".join(row.replace(";", separator) for row in rows))
-    quoted = rows[1].split('"')[1].replace(";", separator)  # what is quoted is text
-    assert quoted.count(separator) and [a.name for a in read_acronyms(path)] == ["ENT", "X"]
-    assert read_acronyms(path)[0] == Acronym("ENT", ('l\'État, "ici"'.replace(";", separator),))
-    assert read_acronyms(path)[0].contexts == ("droit",)
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_reads_csv_as_spreadsheets_write_it(tmp_path, separator):
+    rows = ["\ufeffMeaning;SIGLE ;context;;", '"l’État; ""ici""";ENT; droit ;;', ";;;;", "Y;X;;;"]
+    path = write(tmp_path / "list.CSV", "\r\n".join(rows).replace(";", separator))
+    read = read_acronyms(path)
+    quoted = " ".join(f'l\'État{separator} "ici"'.split())  # what is quoted is text
+    assert read == [Acronym("ENT", (quoted,)), Acronym("X", ("Y",))]
+    assert read[0].contexts == ("droit",)
 
 
 @pytest.mark.parametrize(
@@ -67,17 +61,15 @@ def test_texts_are_read_as_they_will_be_compared(tmp_path, given, read):
 
 @pytest.mark.parametrize("again", ["CÔOKING GOURMET TASTÉ .", "Cooking\u200b Gourmet Taste"])
 def test_spellings_of_one_definition_are_one_meaning(tmp_path, again):
-    path = write(tmp_path / "list.json", [CGT, {"acronym": "CGT", "definition": again}])
+    path = write(tmp_path / "list.json", [CGT, CGT | {"definition": again}])
     assert read_acronyms(path) == [Acronym("CGT", ("Cooking Gourmet Taste",))]
 
 
 BAD = [  # the file, and what the message names
     ("json", None, "No such file"),
     ("json", '[{"acronym": "A",]', "line 1"),
-    ("json", "3", "list.json"),
     ("json", [], "no entry"),
     ("json", [CGT, ["CGT", "X"]], "entry 2.*CGT"),
-    ("json", [CGT, {"definition": "X"}], 'entry 2.*no "acronym'),
     ("json", [{"acronym": 7, "definition": "X"}], "entry 1.*acronym.*quotes"),
     ("json", [{**CGT, "language": "de"}], "entry 1.*CGT.*language.*en.*fr"),
     ("json", '[{"acronym": "A", "definition": "B", "definition": "C"}]', "twice.*definition.*C"),
@@ -89,7 +81,6 @@ BAD = [  # the file, and what the message names
     ("csv", HEAD + 'CGT,"X\n', "list.csv"),
     ("csv", HEAD + "A,B\nUMR,Unité mixte, CNRS\n", "entry 2.*UMR.* CNRS.*quote it"),
     ("csv", (HEAD + "ÉNS,École\n").encode("cp1252"), "UTF-8"),
-    ("xlsx", b"PK\x03\x04\xff\xfe\x00", "UTF-8"),
 ]
 
 
