@@ -48,8 +48,7 @@ def test_reads_csv_as_spreadsheets_write_it(tmp_path, separator):
     ("given", "read"),
     [
         ("l’“État‘ ”", "l'\"État' \""),
-        ("zero\u200bwidth, \u2066bidi\u202e\u2069", "zerowidth, bidi"),
-        ("a\u00a0b\u202fc\u2028d\n\te", "a b c d e"),
+        ("a\u00a0b\u202fc\u2028d\n\te\u200bf\u202e", "a b c d ef"),
         ('{acronym} %s ../../x C++ <b>&amp;</b> "a" | =1+1 עברית',) * 2,
     ],
 )
@@ -70,12 +69,10 @@ BAD = [  # the file, and what the message names
     ("json", '[{"acronym": "A",]', "line 1"),
     ("json", [], "no entry"),
     ("json", [CGT, ["CGT", "X"]], "entry 2.*CGT"),
-    ("json", [{"acronym": 7, "definition": "X"}], "entry 1.*acronym.*quotes"),
     ("json", [{**CGT, "language": "de"}], "entry 1.*CGT.*language.*en.*fr"),
     ("json", '[{"acronym": "A", "definition": "B", "definition": "C"}]', "twice.*definition.*C"),
     ("json", [{"acronym": "A", "definition": "X \ud83d"}], "entry 1.*definition.*ud83d"),
     ("json", [{"acronym": "A", "definition": "x" * 1_000_000}], "entry 1.*500.*verbose_def"),
-    ("json", "[" * 100_000, "list.json"),
     ("csv", "sigle,term,definition\nCGT,CGT,X\n", "twice.*sigle.*term"),
     ("csv", HEAD + "CGT\n", "entry 1.*CGT.*definition"),
     ("csv", HEAD + 'CGT,"X\n', "list.csv"),

@@ -252,19 +252,18 @@ def test_a_schema_goes_along_until_the_server_refuses_it(server, chat):
 
 
 @pytest.mark.parametrize(
-    ("text", "reason", "accepted", "expected"),
+    ("text", "reason", "options", "expected"),
     [
-        ("Well.\n</think>Hello.\n", "stop", [], "Hello."),
-        ("Hello.<think>So", "stop", [], "Hello."),
-        ("", "stop", ["accept_empty"], ""),
-        ("<think>What may that be", "length", ["accept_cut", "accept_empty"], ""),
-        ("", None, ["accept_empty"], None),  # no model has ended it: the server broke off
+        ("Well.\n</think>Hello.\n", "stop", {}, "Hello."),
+        ("Hello.<think>So", "stop", {}, "Hello."),
+        ("", "stop", {"accept_empty": True}, ""),
+        ("<think>What may that be", "length", {"accept_cut": True, "accept_empty": True}, ""),
+        ("", None, {"accept_empty": True}, None),  # no model has ended it: the server broke off
     ],
 )
 def test_thoughts_are_removed_and_who_tests_a_model_takes_the_rest(
-    server, chat, text, reason, accepted, expected
+    server, chat, text, reason, options, expected
 ):
-    options = dict.fromkeys(accepted, True)
     chat.attempts = 1
     server.replies = [(200, completion(text, reason))]
     if expected is None:

@@ -156,7 +156,7 @@ def test_a_threshold_is_chosen_on_one_half_and_judged_on_the_other():
     chosen, right = np.arange(200) < 100, np.arange(200) % 2 == 0
     perfect = np.where(right, 0.8, 0.2)
     deceiving = np.where(chosen, perfect, 1 - perfect)  # perfect where its threshold is chosen
-    missing = pd.Series(np.where(right, 1.0, 0.0)).where(np.arange(200) % 10 > 0)
+    missing = np.where(np.arange(200) % 10 > 0, right, np.nan)
     scores = pd.DataFrame({"perfect": perfect, "deceiving": deceiving, "some missing": missing})
     table, verdicts = compare.calibrate(scores, right, chosen)
     assert table.loc["perfect", "agrees"] == "100/100" and table.loc["perfect", "threshold"] == 0.8

