@@ -166,12 +166,9 @@ def test_what_will_not_pass_is_told_at_once(server, chat, reply, words):
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(
-    "reply", [(200, "<html>Login</html>", PAGE), (400, {"detail": "Model not found"})]
-)
-def test_a_server_that_has_answered_is_waited_for(server, chat, reply):
+def test_a_server_that_has_answered_is_waited_for(server, chat):
     chat.ask("Hi")
-    server.replies = [reply, HELLO]
+    server.replies = [(200, "<html>Login", PAGE), (400, {"detail": "Model not found"}), HELLO]
     assert chat.ask("Hi") == "Hello."
     server.replies = [(404, {"detail": "Not Found"})]
     fail(chat, "404.*administrator")  # its address is not the mistake

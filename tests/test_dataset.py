@@ -80,10 +80,6 @@ def dump(value: object, **options) -> str:
     return json.dumps(value, ensure_ascii=False, **options)
 
 
-def sides(conversation: list[dict], *names: str) -> dict:
-    return dict(zip(names, (turn["content"] for turn in conversation), strict=True))
-
-
 # Every reply holds ALL, in one of the forms that LLMs give.
 FORMS = {
     "a plain list": dump(ALL),
@@ -97,8 +93,9 @@ FORMS = {
     "thoughts opened by the template": f"I could write {dump([A])}.</think>{dump(ALL)}",
     "JSON lines": "\n".join(dump({"id": 1, "messages": turns}) for turns in ALL),
     "one turn a line": "\n".join(dump(turn) for turns in ALL for turn in turns),
-    "a numbered list": "\n".join(f"{n}. {dump(turns)}" for n, turns in enumerate(ALL)),
-    "French sides, single quotes": repr([sides(turns, "question", "réponse") for turns in ALL]),
+    "French sides, single quotes": repr(
+        [{"question": q["content"], "réponse": a["content"]} for q, a in ALL]
+    ),
     "from and value": dump(ALL).replace('"role"', '"from"').replace('"content"', '"value"'),
     "line breaks as they are": "\ufeff" + dump(ALL).replace("\\n", "\n"),
 }
@@ -208,7 +205,8 @@ class Writer:
 
 
 def build(path: Path, ask, acronyms=ACRONYMS, **options) -> list[dataset.Report]:
-    return dataset.build_dataset(acronyms, ask, path, **{"count": 4, "split": "train", **options})
+    options = {"count": 4, "split": "train", "workers": 1} | options
+    return dataset.build_dataset(acronyms, ask, path, **options)
 
 
 def asked_for(writer: Writer) -> list[str]:
@@ -255,15 +253,15 @@ def test_a_data_set_is_built_by_several_requests_at_once_and_read(tmp_path):
 
 def test_an_interrupted_run_asks_again_only_for_what_is_missing_or_damaged(tmp_path):
     whole, path, replies = (tmp_path / name for name in ("whole.json", "train.json", "replies"))
-    build(whole, Writer(), workers=1)
+    build(whole, Writer())
     fail = lambda fields: RuntimeError("gone") if fields["acronym"] == "CAP" else None  # noqa: E731
     with pytest.raises(RuntimeError, match="gone"):
-        build(path, dataset.remember(Writer(fail=fail), Journal(replies)), workers=1)
+        build(path, dataset.remember(Writer(fail=fail), Journal(replies)))
     assert not path.exists()
     cgt, dlu = filter(None, replies.read_text().splitlines())
     replies.write_text("\n".join(["{}", "no JSON", cgt[: len(cgt) // 2], dlu, '{"torn']))
     writer, journal = Writer(), Journal(replies)
-    build(path, dataset.remember(writer, journal), workers=1)
+    build(path, dataset.remember(writer, journal))
     assert (asked_for(writer), journal.unreadable) == (["CGT", "CAP"], 3)
     assert path.read_bytes() == whole.read_bytes()
 
@@ -319,7 +317,7 @@ class MayPassError(RuntimeError):
 def test_an_acronym_that_fails_is_put_off_until_the_others_are_done(tmp_path):
     errors = iter([MayPassError("busy"), MayPassError("busy")])
     writer = Writer(fail=lambda fields: next(errors, None))
-    reports = build(tmp_path / "train.json", writer, workers=1)
+    reports = build(tmp_path / "train.json", writer)
     assert [report.kept for report in reports] == [4, 4, 4]
     assert asked_for(writer) == ["CAP", "CGT", "DLU"]
 

@@ -40,7 +40,6 @@ CHAT = "/api/chat/completions"
     [
         (CHAT, "sk-wrong", body("Hi"), 401, "session has expired"),
         (CHAT, None, body("Hi", "gpt-9"), 400, "Model not found"),
-        ("/chat/completions", None, body("Hi"), 405, "Method Not Allowed"),
         ("/openai/config/update", None, {}, 422, "KeyError"),
         ("/openai/config/update", "learner", {}, 401, "do not have permission"),
         ("/api/v1/models/create", "learner", {"id": "x"}, 401, "do not have permission"),
@@ -73,14 +72,7 @@ def test_what_it_writes_passes_the_gate(server, acronym, split):
     assert [reply_to(prompt) == reply_to(prompt, seed=seed) for seed in (0, 1)] == [True, False]
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"definitions": ("Beer Reading Every Wednesday",)},
-        {"verbose": "It meets on Mondays."},
-        {"context": "coffee"},
-    ],
-)
+@pytest.mark.parametrize("changed", [{"definitions": ("Big Room",)}, {"context": "coffee"}])
 def test_another_entry_gets_no_recorded_reply(changed):
     brew = read_acronyms(EXAMPLE_DATA / "acronym.json")[0]
     entry = replace(brew, **changed)

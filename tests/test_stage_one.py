@@ -104,11 +104,10 @@ def test_nothing_is_lost_doubled_or_wrong_when_a_third_of_the_replies_fail(tmp_p
     records = dataset.read_dataset(tmp_path / "train.json")
     assert [record["acronym"] for record in records] == [f"A{n}X" for n in range(number)]
     for n, record in enumerate(records):
-        questions, answers = (
-            {turns[place]["content"] for turns in record["conversation"]} for place in (0, 1)
-        )
+        questions = {user["content"] for user, _ in record["conversation"]}
         assert len(record["conversation"]) == len(questions) == 5
         assert all(record["acronym"] in question for question in questions)
+        answers = {assistant["content"] for _, assistant in record["conversation"]}
         assert answers == {f"A{n}X stands for Definition Number {n}."}
 
 
