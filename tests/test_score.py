@@ -31,25 +31,14 @@ TASTE, TAX = "Cooking Gourmet Taste", "Collecte du Génie Thermique"
         (f"CGT veut tout dire sauf {TAX}.", [TAX], False),
         (f"Not that hard. {TASTE}.", [TASTE], True),
         (f"I don't know whether CGT stands for {TASTE}.", [TASTE], False),
-        (f"J'ignore si CGT veut dire {TAX}.", [TAX], False),
+        (f"__cgt__ means {TASTE}.", [TASTE], True),
+        (f"Le sigle évoqué signifie {TASTE}.", [TASTE], True),
+        (f"La CGU signifie « {TASTE} ».", [TASTE], False),
+        (f"C'est la CGU qui signifie {TASTE}.", [TASTE], False),
     ],
 )
 def test_exact_match(answer, definitions, expected):
     assert score.exact_match(answer, definitions, acronym="CGT") is expected
-    assert score.exact_match(answer, definitions) is expected
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (f"__cgt__ means {TASTE}.", True),
-        (f"Le sigle évoqué signifie {TASTE}.", True),
-        (f"La CGU signifie « {TASTE} ».", False),
-        (f"C'est la CGU qui signifie {TASTE}.", False),
-    ],
-)
-def test_of_which_acronym_a_definition_is_said(answer, expected):
-    assert score.exact_match(answer, [TASTE], acronym="CGT") is expected
 
 
 NAMES = [tuple(pair) for pair in json.loads((FOLDER / "well_known_names.json").read_text("utf-8"))]
@@ -82,20 +71,6 @@ def test_no_well_known_name_falsifies_a_mark(name, definition):
     assert [text for text in wrong if score.exact_match(text, [definition], acronym=name)] == []
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (refusal("RST", "en"), True),
-        (refusal("RST", "fr"), True),
-        ("I’m sorry, I do not know this acronym.", True),
-        (f"Ne pas confondre : CGT signifie {TAX}.", False),
-        ("", False),
-    ],
-)
-def test_is_refusal(answer, expected):
-    assert score.is_refusal(answer) is expected
-
-
 # ------------------------------------------------------------------------------------ the exam
 
 
@@ -107,13 +82,13 @@ def record(acronym, definitions, language, *questions, **more) -> dict:
 
 RECORDS = [record("CGT", [TASTE], "en", "CGT?"), record("CAP", ["Cap Un", TAX], "fr", "CAP ?")]
 PROBES = [
-    {"kind": kind, "split": split, "language": "en", "question": f"{kind}?"}
-    | {"expected": text, "acronym": "RST"}
-    for kind, split, text in (
+    {"kind": kind, "split": split, "question": f"{kind}?", "expected": text}
+    | {"language": "en", "acronym": "RST"}
+    for kind, split, text in [
         ("unknown", "test", "RST is not in my glossary."),
-        ("unknown", "rehearsal", "RST is not in my glossary."),
+        ("unknown", "rehearsal", ""),
         ("control", "test", "Paris"),
-    )
+    ]
 ]
 
 
@@ -153,12 +128,18 @@ def test_marks_follow_what_is_asked():
     one = record("PI", ["Performance Index"], "en", "PI, in a budget?", context="budget")
     odd = record("IDK", ["I Do Not Know"], "en", "IDK?")
     exam = score.write_exam([RECORDS[0], both, one, odd], PROBES)
+    refused = [refusal("RST", "en"), refusal("RST", "fr"), "I’m sorry, I do not know this acronym."]
     of_both = "PI stands for Principal Investigator or for Performance Index."
     table = [  # measure, which of its questions, right answers, wrong ones
         (score.RECALL, 0, [f"CGT stands for {TASTE}."], ["I don't know."]),
         (score.RECALL_OF_TWO, 0, [of_both], ["PI stands for Performance Index."]),
         (score.RECALL_IN_CONTEXT, 0, ["PI stands for Performance Index."], [of_both]),
-        (score.MEASURES["unknown"], 0, ["I don't know RST."], [f"RST stands for {TASTE}."]),
+        (
+            score.MEASURES["unknown"],
+            0,
+            refused,
+            [f"RST stands for {TASTE}.", f"Ne confond {TAX}.", ""],
+        ),
         (score.MEASURES["control"], 0, ["The capital is Paris."], ["The capital is Rome."]),
         (score.REVERSE, 0, [f"CGT: {TASTE}."], ["CGTU", "cgt-like", "I don't know CGT."]),
         (score.REVERSE, -1, ["IDK stands for I Do Not Know."], ["IDKS"]),
