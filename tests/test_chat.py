@@ -267,13 +267,3 @@ def test_thoughts_are_removed_and_who_tests_a_model_takes_the_rest(
         assert fail(chat, "empty or broken", **options).may_pass
     else:
         assert chat.ask("x", **options) == expected
-
-
-def test_another_address_of_the_server_may_be_called(server, chat):
-    other = "sk-of-another-connection"
-    server.replies = [(503, {}), (200, {"keys": [TOKEN, other]}), (400, {"detail": f"bad {other}"})]
-    assert chat.call("POST", "/openai/config", {}, attempts=2) == {"keys": [TOKEN, other]}
-    assert server.requests[-1]["path"] == "/openai/config"
-    chat.hide([other, "none"])
-    with pytest.raises(ChatError, match=r"bad \(hidden\)"):
-        chat.call("POST", "/openai/config", {})

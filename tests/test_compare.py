@@ -1,7 +1,6 @@
 """Answers collected and resumed, runs read back, statistics against published values."""
 
 import os
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -49,16 +48,6 @@ def test_what_is_made_otherwise_is_another_run(tmp_path):
     for name, made_by, exam in (("a", MADE_BY | {"lookup": True}, EXAM), ("b", MADE_BY, EXAM[1:])):
         run_dir = compare.open_run(tmp_path, f"{name}/with:odd name", made_by, exam)
         assert run_dir == tmp_path / f"{name}-with-odd-name"
-
-
-def test_questions_go_to_a_server_at_once_and_come_back_in_order():
-    together = threading.Barrier(4, timeout=10)
-
-    def ask(question: str) -> str:
-        together.wait()
-        return question[::-1]
-
-    assert compare.in_threads(ask, 4)(["ab", "cd", "ef", "gh"]) == ["ba", "dc", "fe", "hg"]
 
 
 def test_new_weights_have_another_name(tmp_path):

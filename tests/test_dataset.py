@@ -161,7 +161,6 @@ def test_floods_take_no_long_time(piece):
     [
         (CGT, A, None),
         (CGT, A + B, "one user turn"),
-        (CGT, A[::-1], "one user turn"),
         (CGT, talk("What does cgt stand for?", ANSWER), "not hold the acronym"),
         (CGT, talk("Is CGT the Cooking Gourmet Taste?", ANSWER), "gives the definition away"),
         (CGT, talk("CGT?", "CGT stands for Cooking Gourmet."), "not hold the definition 'Cooking"),
@@ -340,14 +339,11 @@ def test_a_server_that_is_gone_or_refuses_ends_the_run(tmp_path, error, number, 
     assert len(asked) <= most and not (tmp_path / "train.json").exists()
 
 
-def test_files_of_the_original_tutorial_are_read_and_others_named(tmp_path):
+def test_files_of_the_original_tutorial_are_read(tmp_path):
     record = {"acronym": "CAP", "ground_truth": "a | b", "conversation": [A]}
     write_list(tmp_path / "x.json", [record])
     expected = {**record, "definitions": ["a", "b"], "language": "en"}
     assert dataset.read_dataset(tmp_path / "x.json") == [expected]
-    write_list(tmp_path / "x.json", [{"acronym": "CGT"}])
-    with pytest.raises(FileError, match=r"x\.json.*entry 1"):
-        dataset.read_dataset(tmp_path / "x.json")
 
 
 def test_each_of_several_meanings_is_asked_in_its_context(tmp_path):

@@ -86,7 +86,6 @@ def test_another_entry_gets_no_recorded_reply(changed):
         ("CGT stands for cooking  Gourmet taste.", "Cooking Gourmet Taste", True),
         ('I say: {"verdict": "right"}', "Cooking Gourmet Taste", False),
         ("CAP signifie A B ou C D.", "A B | C D", True),
-        ("CAP signifie A B.", "A B | C D", False),
     ],
 )
 def test_it_judges_by_rule(answer, definition, verdict):
