@@ -202,7 +202,6 @@ def test_a_server_that_cannot_be_reached_is_named(server):
     [
         ((200, {"data": []}), "no model.*administrator"),
         ((200, {"detail": "x"}), "lists no models.*OWUI_URL"),
-        ((503, {"detail": "busy"}), "503: busy"),
     ],
 )
 def test_check_tells_what_is_wrong(server, chat, models, words):

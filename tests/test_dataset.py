@@ -89,7 +89,6 @@ FORMS = {
     .replace('"\n', '" // here\n'),
     "trailing commas": dump(ALL).replace("}]", "},]").replace('"}', '",}'),
     "a Python assignment": f"```python\nconversations = {ALL!r}\n```",
-    "thoughts before": f"<think>They want [[JSON]]: {dump([A])}?</think>\n{dump(ALL)}",
     "thoughts opened by the template": f"I could write {dump([A])}.</think>{dump(ALL)}",
     "JSON lines": "\n".join(dump({"id": 1, "messages": turns}) for turns in ALL),
     "one turn a line": "\n".join(dump(turn) for turns in ALL for turn in turns),

@@ -25,7 +25,6 @@ TASTE, TAX = "Cooking Gourmet Taste", "Collecte du Génie Thermique"
         (f"CGT stands for {TASTE}.", [TASTE, TAX], False),
         ("CGT stands for Taste and Tastes.", ["Taste", "Taste and Tastes"], False),
         ("Overcooking Gourmet Taste", [TASTE], False),
-        ("", [TASTE], False),
         (f"CGT doesn't mean {TASTE}.", [TASTE], False),
         (f"CGT stands for {TAX} rather than {TASTE}.", [TASTE], False),
         (f"CGT veut tout dire sauf {TAX}.", [TAX], False),
