@@ -1,6 +1,7 @@
 """Stage 1 against a server that fails, hangs and lies, a client that is killed, and long lists.
 
-Single errors of a server are in test_chat.py, single replies in test_dataset.py.
+Single errors of a server are in test_chat.py, single replies in test_dataset.py. What is marked
+slow is the same at full size: pytest -m slow tests/test_stage_one.py
 """
 
 import os
@@ -95,12 +96,13 @@ def test_the_default_run_writes_the_example_data(tmp_path):
 # --------------------------------------------------------------------------- a failing server
 
 
-def test_nothing_is_lost_doubled_or_wrong_when_a_third_of_the_replies_fail(tmp_path):
+@pytest.mark.parametrize("number", [100, pytest.param(500, marks=pytest.mark.slow)])
+def test_nothing_is_lost_doubled_or_wrong_when_a_third_of_the_replies_fail(tmp_path, number):
     with Script(fail=0.3) as script:
-        run_client(script.url, tmp_path, 100)
+        run_client(script.url, tmp_path, number)
     assert len(set(script.failures)) >= 10
     records = dataset.read_dataset(tmp_path / "train.json")
-    assert [record["acronym"] for record in records] == [f"A{n}X" for n in range(100)]
+    assert [record["acronym"] for record in records] == [f"A{n}X" for n in range(number)]
     for n, record in enumerate(records):
         questions = {user["content"] for user, _ in record["conversation"]}
         assert len(record["conversation"]) == len(questions) == 5
@@ -126,8 +128,11 @@ def test_the_token_is_in_no_file_and_no_message(tmp_path):
 
 
 @pytest.mark.long
-def test_killed_it_gives_the_same_file_and_repeats_only_what_was_in_flight(tmp_path):
-    rng, killed, number, kills = random.Random(4), tmp_path / "killed", 60, 3
+@pytest.mark.parametrize(
+    ("kills", "number"), [(3, 60), pytest.param(20, 300, marks=pytest.mark.slow)]
+)
+def test_killed_it_gives_the_same_file_and_repeats_only_what_was_in_flight(tmp_path, kills, number):
+    rng, killed = random.Random(4), tmp_path / "killed"
     with Script(spoil=0.3) as script:
         run_client(script.url, tmp_path / "calm", number)
     with Script(spoil=0.3, latency=0.05) as script:
