@@ -1,12 +1,9 @@
 """The repository keeps its own rules: links, lists, notebooks and scripts agree with it."""
 
 import ast
-import itertools
 import json
 import os
 import re
-import shlex
-import statistics
 import subprocess
 import sys
 import tomllib
@@ -97,15 +94,6 @@ def test_the_readme_is_one_screen_and_a_half_and_its_counts_are_those_of_noteboo
     assert counts and not [count for count in counts if count not in read(STAGES[2])]
 
 
-def test_the_tree_of_folders_is_the_real_one():
-    parents, named = [], []
-    for spaces, name in re.findall(r"^((?:│   |    )*)[├└]── (\S+)", read("CONTRIBUTING.md"), re.M):
-        parents = [*parents[: len(spaces) // 4], name.rstrip("/")]
-        named.append("/".join(parents))
-    assert not [path for path in named if not (REPOSITORY / path).exists()]
-    assert not {name.split("/")[0] for name in FILES if not name.startswith(".")} - set(named)
-
-
 # -------------------------------------------------------------------------------------- addresses
 
 
@@ -174,51 +162,29 @@ def test_what_colab_opens_exists():
 
 # ------------------------------------------------------------------- scripts, images, workflows
 
-
-def read_jobs(name: str) -> list[list[str]]:
-    """The commands of each job of a workflow."""
-    jobs = yaml.safe_load(read(name))["jobs"].values()
-    return [[step["run"] for step in job["steps"] if "run" in step] for job in jobs]
-
-
 WORKFLOWS = [name for name in FILES if name.startswith(".github/workflows/")]
 DOCKERFILE = "00-set_up/Dockerfile"
-DEVCONTAINER = ".devcontainer/devcontainer.json"
+RUNNING = [*WORKFLOWS, DOCKERFILE, ".devcontainer/devcontainer.json"]
 
 
-def read_commands(name: str) -> list[str]:
-    """The lines of shell that a workflow, an image, Codespaces or a page runs or gives."""
+def read_commands(name: str) -> str:
+    """What a workflow, an image or Codespaces runs, and what a page gives to run."""
     text = read(name)
-    if name in WORKFLOWS:
-        text = "\n".join(command for job in read_jobs(name) for command in job)
-    elif name == DEVCONTAINER:
-        text = json.loads(text)["postCreateCommand"]
-    elif name == DOCKERFILE:
-        text = "\n".join(re.findall(r"^(?:RUN|# +(?=docker)) ?(.*)", text, flags=re.M))
-    else:
+    if name in PAGES:
         text = "\n".join(re.findall(r"^```bash\n(.*?)^```", text, flags=re.M | re.S))
-    return text.replace("\\\n", "").splitlines()
+    return text
 
 
-COMMANDS = {name: read_commands(name) for name in [*WORKFLOWS, DEVCONTAINER, DOCKERFILE, *PAGES]}
-FOLDERS = {path.split("/")[0] for path in FILES if "/" in path}
+COMMANDS = {name: read_commands(name) for name in RUNNING + PAGES}
 
 
-@pytest.mark.parametrize("name", [name for name, lines in COMMANDS.items() if lines])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_commands_name_what_is_there(name):
-    for command in COMMANDS[name]:
-        words = shlex.split(command, comments=True)
-        named = [word for word in words if word.split("/")[0] in FOLDERS and Path(word).suffix]
-        assert not [word for word in named if not (REPOSITORY / word).exists()], command
-        if words[:2] == ["docker", "build"]:
-            recipe = words[words.index("-f") + 1] if "-f" in words else "Dockerfile"
-            assert recipe in FILES, command
-        if words[:2] == ["docker", "run"]:
-            ports = [after for word, after in itertools.pairwise(words) if word == "-p"]
-            assert all(port.startswith("127.0.0.1:") for port in ports), "this machine alone"
-        if "00-set_up/constraints.txt" in words:
-            libraries = words[words.index("00-set_up/constraints.txt") + 1 :]
-            assert {simplify(word) for word in libraries} <= read_declared(), command
+    folders = {path.split("/")[0] for path in FILES if "/" in path}
+    for path in re.findall(r"(?<![\w/.-])[\w.-]+/[\w./-]+\.[a-z]+\b", COMMANDS[name]):
+        assert path.split("/")[0] not in folders or (REPOSITORY / path).exists(), path
+    published = re.findall(r"docker run.* -p (\S+)", COMMANDS[name])
+    assert all(port.startswith("127.0.0.1:") for port in published), "this machine alone"
 
 
 def test_the_options_that_commands_give_exist():
@@ -240,17 +206,10 @@ def test_script_and_image_pass_their_checks(tool, name):
     assert done.returncode == 0, done.stdout.decode()
 
 
-def test_every_python_of_the_bounds_is_tested_by_the_workflow():
-    jobs = yaml.safe_load(read(".github/workflows/tests.yml"))["jobs"]
-    assert set(jobs["tests"]["strategy"]["matrix"]["python"]) == {"3.11", "3.12", "3.13"}
-
-
 def git(folder: Path, *words: str) -> str:
     person = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-    command = ["git", *person, *words]
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    command = ["git", "-C", folder, *person, *words]
+    return subprocess.check_output(command, text=True).strip()
 
 
 def test_the_first_push_writes_the_addresses_and_the_second_changes_nothing(tmp_path):
@@ -268,7 +227,8 @@ def test_the_first_push_writes_the_addresses_and_the_second_changes_nothing(tmp_
     git(clone, "commit", "-qm", "all")
     git(clone, "remote", "add", "origin", str(origin))
     git(clone, "push", "-qu", "origin", "main")
-    (commands,) = read_jobs(".github/workflows/addresses.yml")
+    (job,) = yaml.safe_load(read(".github/workflows/addresses.yml"))["jobs"].values()
+    commands = [step["run"] for step in job["steps"] if "run" in step]
     environment = os.environ | {"GITHUB_REPOSITORY": "some-one/our.words"}
     for _ in range(2):
         for command in commands:
@@ -289,7 +249,6 @@ def test_the_first_push_writes_the_addresses_and_the_second_changes_nothing(tmp_
 def test_example_conf_has_exactly_the_keys():
     keys = re.findall(r"^# ([A-Z_]+):(?: |$)", read("conf/example_conf.yaml"), flags=re.M)
     assert keys == KEYS
-    assert yaml.safe_load(read("conf/example_conf.yaml")) is None
 
 
 def read_declared() -> set[str]:
@@ -331,14 +290,10 @@ def test_imports_are_declared():
     assert not missing
 
 
-def test_every_requirement_has_bounds_a_reason_and_a_pin():
-    lines = read("requirements.txt").splitlines()
-    assert lines[-1] == "-e ."
+def test_every_requirement_has_bounds_and_a_pin():
+    for line in read("requirements.txt").splitlines():
+        assert re.match("#|-e|[^#]+>=[^#]+<", line), line
     pinned = read("00-set_up/constraints.txt").splitlines()
-    for line in lines[:-1]:
-        if not line.startswith("#"):
-            requirement, _, reason = line.partition("#")
-            assert ">=" in requirement and "<" in requirement and reason.strip(), line
     assert read_declared() <= {simplify(line.partition("==")[0]) for line in pinned}
 
 
@@ -351,7 +306,6 @@ def test_notebook_cells_are_short_and_follow_prose(name):
     codes = [cell for cell in cells if cell["cell_type"] == "code"]
     lines = [len(cell["source"].splitlines()) for cell in codes]
     assert max(lines) <= 20
-    assert statistics.median(lines) <= 8
     kinds = "".join(cell["cell_type"][0] for cell in cells)
     assert "cc" not in kinds, "code follows prose"
     parameters = ["parameters" in cell["metadata"].get("tags", []) for cell in codes]
@@ -394,18 +348,6 @@ def test_the_arrows_between_helpers_go_down():
         found = [found.split(".")[1] for found in find_imports(read(name)) if "helpers." in found]
         assert all(depths[other] > depths[Path(name).stem] for other in found), name
         assert "config" not in found, "a notebook or a command reads the settings"
-
-
-def test_some_helpers_load_neither_torch_nor_transformers():
-    names = "acronyms, chat, config, dataset, files"
-    code = f"import sys; from helpers import {names}; print(*sys.modules)"
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert not {"torch", "transformers", "stand_ins"} & set(done.stdout.split())
-
-
-def test_every_helper_has_its_tests():
-    assert {f"tests/test_{Path(name).stem}.py" for name in HELPERS} <= set(FILES)
 
 
 def test_the_reader_s_own_files_are_neither_in_git_nor_in_the_image():
