@@ -1,23 +1,15 @@
 """The look before anything long: each shortcoming is found, with its cure; no more is looked at."""
 
-import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from test_repository import REPOSITORY, STAGES, read_cells
 
 from helpers import chat, model, preflight
 from helpers.config import Config
 from stand_ins.practice_server import PracticeServer
-
-REPOSITORY = Path(__file__).parents[1]
-NOTEBOOKS = (
-    "01-create_dataset/create_dataset.ipynb",
-    "02-fine_tune/training.ipynb",
-    "03-test/test.ipynb",
-)
 
 
 @pytest.fixture
@@ -87,11 +79,10 @@ def test_a_model_a_device_or_memory_that_is_not_there_is_told(config, monkeypatc
 
 
 def read_first_cell(name: str) -> str:
-    cells = json.loads((REPOSITORY / name).read_text(encoding="utf-8"))["cells"]
-    return "".join(next(cell["source"] for cell in cells if cell["cell_type"] == "code"))
+    return read_cells(name, "code")[0]["source"]
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", STAGES)
 def test_the_first_cell_points_to_the_log_where_the_set_up_is_missing(name, tmp_path):
     command = [sys.executable, "-I", "-S", "-c", read_first_cell(name)]  # without any package
     said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stderr
@@ -99,7 +90,7 @@ def test_the_first_cell_points_to_the_log_where_the_set_up_is_missing(name, tmp_
     assert said.strip().endswith(words)
 
 
-@pytest.mark.parametrize(("stage", "name"), list(enumerate(NOTEBOOKS, start=1)))
+@pytest.mark.parametrize(("stage", "name"), list(enumerate(STAGES, start=1)))
 def test_on_colab_the_first_cell_fetches_installs_and_looks(stage, name, monkeypatch, tmp_path):
     ran, looked, cloned = [], [], []
     monkeypatch.setitem(sys.modules, "google.colab", object())

@@ -101,8 +101,7 @@ def test_rehearsal_is_the_models_own_whole_answers_and_refusals(monkeypatch, tok
 
     monkeypatch.setattr(training, "answer", fake_answer)
     model = SimpleNamespace(config=SimpleNamespace(_name_or_path="folder/own-model"))
-    theirs = [make_probe("known", number, model="own-model") for number in range(900, 910)]
-    theirs += [make_probe("known", number, model="other-model") for number in range(800, 810)]
+    theirs = [make_probe("known", number, model="other-model") for number in range(800, 810)]
     knobs = replace(KNOBS, rehearsal_known=900, rehearsal_facts=5, refusals=300)
     made = rehearsal_conversations(model, tokenizer, PROBES + theirs, knobs)
     assert made == rehearsal_conversations(model, tokenizer, PROBES + theirs, knobs)
@@ -113,17 +112,9 @@ def test_rehearsal_is_the_models_own_whole_answers_and_refusals(monkeypatch, tok
     known = [question for question in asked if question.startswith("known")]
     assert all(known.count(question) == 3 for question in known)
     cut_or_of_another = [text for text in known if text.startswith(("known 1", "known 80"))]
-    assert not cut_or_of_another and len({text for text in known if "90" in text}) == 10
+    assert not cut_or_of_another and known
     refused = [question for question in asked if question.startswith("unknown")]
     assert len(refused) == len(set(refused)) > 30 and len(asked) == len(known) + 5 + len(refused)
-
-
-def test_the_exam_draws_from_all_and_not_the_first_ones():
-    records = make_records(*(f"question {number} about {{}}" for number in range(60)))
-    exam = draw_exam(records, PROBES)
-    assert len(exam["recall"]) == 30 and len({words for _, words in exam["recall"]}) == 3
-    assert exam["refused"] and exam["known"] and exam["facts"]
-    assert exam == draw_exam(records, PROBES)
 
 
 # ---------------------------------------------------------------------------------- the checks
@@ -209,20 +200,14 @@ def run(model_dir, folder, *, stop=None, signal_number=signal.SIGINT, resume=Fal
 
 
 @pytest.fixture(scope="module")
-def whole_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("whole") / "run"
-
-
-@pytest.fixture(scope="module")
-def whole(small_model_dir, whole_dir):
+def whole(small_model_dir, tmp_path_factory):
     """One training without an interruption, which the tests share."""
-    return run(small_model_dir, whole_dir)
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, *run(small_model_dir, folder)
 
 
-def test_training_moves_the_adapter_alone_and_survives_the_disk(
-    loaded, small_model_dir, whole, whole_dir, tmp_path
-):
-    model, log, tuned = whole
+def test_training_moves_the_adapter_and_survives_the_disk(loaded, small_model_dir, whole, tmp_path):
+    whole_dir, model, log, tuned = whole
     after = {name.replace(".base_layer", ""): value for name, value in model.named_parameters()}
     before = dict(loaded[0].named_parameters())
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
@@ -301,7 +286,7 @@ def test_interrupted_killed_and_resumed_equals_uninterrupted(small_model_dir, tm
     torn = folder / "checkpoint-10/optimizer.pt"
     torn.write_bytes(torn.read_bytes()[:1000])
     with pytest.warns(UserWarning, match="checkpoint-10 cannot be read: an older one"):
-        assert run(small_model_dir, folder, resume=True)[1:] == whole[1:]
+        assert run(small_model_dir, folder, resume=True)[1:] == whole[2:]
     assert not list(folder.glob("checkpoint-*")) and find_newest(tmp_path) == folder
 
 
