@@ -25,7 +25,6 @@ SUMMARY = [
     for model, correct in (("base", 0), (r"tuned $\frac$", 40))
     for _, measure, *_ in plots.PANELS
 ]
-LABELS = ["right", "right", "wrong"]
 SCORES = pd.DataFrame({"exact match": [1, 1, 0], "judge": [1.0, None, 0.0]})
 LIKELY = [(" Cooking", 0.99), ("$x$\n", 0.001), ("", 0.0001)]
 
@@ -36,7 +35,7 @@ FIGURES = {
     "rates": lambda: plots.plot_rates({"0.1": [3, 2, 1], "1.0": [3, 4, 5]}),
     "lora": lambda: plots.plot_lora(np.eye(4)[:, :2], np.eye(4)[:2]),
     "summary": lambda: plots.plot_summary(SUMMARY),
-    "scores": lambda: plots.plot_scores(SCORES, LABELS),
+    "scores": lambda: plots.plot_scores(SCORES, ["right", "right", "wrong"]),
     "probabilities": lambda: plots.plot_probabilities(LIKELY, "After “CGT stands for”"),
 }
 
@@ -49,7 +48,8 @@ def test_figure_is_complete(name):
     drawn = [axes for axes in figure.axes if axes.get_visible()]
     assert all(axes.get_title() for axes in drawn)
     assert any(axes.get_xlabel() for axes in drawn) or figure.get_supxlabel()
-    assert any(axes.get_ylabel() or axes.get_yticks().size for axes in drawn)
+    labelled = any(axes.get_ylabel() or axes.get_yticks().size for axes in drawn)
+    assert labelled or figure.get_supylabel()
 
 
 def test_learning_curves_hold_the_log():
