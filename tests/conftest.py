@@ -3,9 +3,8 @@
 import os
 import time
 
-os.environ["HF_HUB_OFFLINE"] = (
-    "1"  # read when huggingface_hub is imported, hence before everything else
-)
+# Read when huggingface_hub is imported, hence before everything else.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 import pytest
@@ -29,23 +28,9 @@ SENTENCES = [
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
     """Hide the settings of whoever runs the tests."""
-    for name in (
-        "OWUI_URL",
-        "OWUI_TOKEN",
-        "OWUI_FAV_MODEL",
-        "JUDGE_MODEL_NAME",
-        "HF_TOKEN",
-        "BUCKET",
-    ):
-        monkeypatch.delenv(name, raising=False)
-    for name in (
-        "MODEL_NAME",
-        "EMBEDDING_MODEL",
-        "CROSS_ENCODER",
-        "LANGUAGE",
-        "DEVICE",
-        "REPORT_TO",
-    ):
+    from helpers.config import KEYS
+
+    for name in [*KEYS, "HF_TOKEN"]:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -63,21 +48,14 @@ def small_model_dir(tmp_path_factory):
     options = {"special_tokens": SPECIAL, "initial_alphabet": alphabet, "show_progress": False}
     trainer = trainers.BpeTrainer(vocab_size=400, **options)
     bytes_to_words.train_from_iterator(SENTENCES, trainer)
-    ends = {"pad_token": "<|pad|>", "eos_token": "<|end|>"}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bytes_to_words, model_max_length=256, **ends
-    )
+    ends = {"pad_token": "<|pad|>", "eos_token": "<|end|>", "model_max_length": 256}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_to_words, **ends)
     tokenizer.chat_template = TEMPLATE
     torch.manual_seed(0)
-    sizes = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-    }
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
     ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": None}
-    vocabulary = {"vocab_size": len(tokenizer), "max_position_embeddings": 256, **ids}
-    config = LlamaConfig(**vocabulary, **sizes, initializer_range=0.2)
+    limits = {"vocab_size": len(tokenizer), "max_position_embeddings": 256}
+    config = LlamaConfig(**sizes, **ids, **limits, num_attention_heads=2, initializer_range=0.2)
     folder = tmp_path_factory.mktemp("small-model")
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)

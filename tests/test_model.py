@@ -8,15 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import (
-    AutoModelForCausalLM,
-    Gemma3TextConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    Qwen2Config,
-    Qwen3Config,
-    SmolLM3Config,
-)
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from helpers import model as model_module
 from helpers.model import (
@@ -24,7 +16,6 @@ from helpers.model import (
     answer,
     estimate_memory,
     free_memory,
-    hardware_table,
     load_model,
     next_token_probabilities,
     pick_device,
@@ -33,7 +24,6 @@ from helpers.model import (
     stop_ids,
 )
 
-README = Path(__file__).parents[1] / "02-fine_tune" / "README.md"
 CPU = pick_device("cpu")
 LONG = "What does CGT stand for, please, in this long report of last year?"
 QUESTIONS = ["CGT?", LONG, "RST", "Hello!"]
@@ -56,12 +46,6 @@ def change_json(path: Path, **values) -> None:
 # The machine
 
 
-def test_device_asked_for_and_absent_is_an_error(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ModelError, match=r"DEVICE is cuda, .*cpu.* Set DEVICE to auto"):
-        pick_device("cuda")
-
-
 @pytest.mark.parametrize(
     ("preference", "capability", "amx", "parameters", "dtype"),
     [
@@ -82,20 +66,6 @@ def test_bfloat16_needs_a_recent_gpu_or_a_processor_made_for_it_and_a_big_model(
     device = pick_device(preference, parameters=parameters)
     name = "cpu" if preference == "cpu" else "cuda"
     assert (device.name, device.dtype) == (name, dtype)
-
-
-@pytest.mark.parametrize(("free", "verdict"), [(10**10, "it fits"), (10**6, "too much: a smaller")])
-def test_table_says_what_runs_where_and_whether_it_fits(
-    monkeypatch, small_model_dir, free, verdict
-):
-    monkeypatch.setattr(model_module, "free_memory", lambda name: free)
-    shape = read_shape(str(small_model_dir))
-    assert {parameter.device.type for parameter in shape.parameters()} == {"meta"}
-    table = {what: (value, why) for what, value, why in hardware_table(CPU, shape, rank=8)}
-    needed = sum(count for _, count, _ in estimate_memory(shape, torch.float32, rank=8))
-    assert table["number format"][0] == "float32"
-    assert table["memory needed"][0] == f"{needed / 1e9:.2f} GB"
-    assert verdict in table["memory needed"][1]
 
 
 def kept_bytes(model, tokens: int) -> int:
@@ -150,42 +120,6 @@ def test_free_memory_is_that_of_the_machine_or_of_the_container(monkeypatch, tmp
     assert free_memory("cpu") == free
 
 
-QWEN_HEAD, GEMMA_HEAD = {"head_dim": 128}, {"head_dim": 256}
-SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-SIZES += ("num_key_value_heads", "vocab_size")
-
-
-@pytest.mark.parametrize(
-    ("name", "kind", "sizes", "more"),
-    [
-        ("SmolLM2-135M-Instruct", LlamaConfig, (576, 1536, 30, 9, 3, 49152), {}),
-        ("SmolLM2-360M-Instruct", LlamaConfig, (960, 2560, 32, 15, 5, 49152), {}),
-        ("Qwen3-0.6B", Qwen3Config, (1024, 3072, 28, 16, 8, 151936), QWEN_HEAD),
-        ("Qwen2.5-1.5B-Instruct", Qwen2Config, (1536, 8960, 28, 12, 2, 151936), {}),
-        ("Qwen3-1.7B", Qwen3Config, (2048, 6144, 28, 16, 8, 151936), QWEN_HEAD),
-        ("SmolLM3-3B", SmolLM3Config, (2048, 11008, 36, 16, 4, 128256), {}),
-        ("Qwen3-4B-Instruct-2507", Qwen3Config, (2560, 9728, 36, 32, 8, 151936), QWEN_HEAD),
-        ("Llama-3.2-1B-Instruct", LlamaConfig, (2048, 8192, 16, 32, 8, 128256), {}),
-        ("Llama-3.2-3B-Instruct", LlamaConfig, (3072, 8192, 28, 24, 8, 128256), {}),
-        ("gemma-3-1b-it", Gemma3TextConfig, (1152, 6912, 26, 4, 1, 262144), GEMMA_HEAD),
-    ],
-)
-def test_memory_in_the_readme_is_what_the_formula_gives(name, kind, sizes, more):
-    more = more | {"tie_word_embeddings": True, "pad_token_id": 0}
-    config = kind(**dict(zip(SIZES, sizes, strict=True)), **more)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    needed = [
-        sum(count for _, count, _ in estimate_memory(model, dtype)) / 1e9
-        for dtype in (torch.float32, torch.bfloat16)
-    ]
-    lines = README.read_text(encoding="utf-8").splitlines()
-    cells = [cell.strip() for cell in next(x for x in lines if f"/{name}`" in x).split("|")]
-    millions = model.num_parameters() / 1e6
-    parameters = f"{millions:.0f} M" if millions < 999 else f"{millions / 1000:.1f} B"
-    assert cells[3:6] == [parameters, *(f"{gigabytes:.1f}" for gigabytes in needed)]
-
-
 # The model
 
 
@@ -193,8 +127,6 @@ def test_loaded_model_is_greedy_has_its_own_pad_and_one_thread(loaded):
     model, tokenizer = loaded
     assert (model.dtype, model.training, torch.get_num_threads()) == (torch.float32, False, 1)
     assert tokenizer.pad_token == "<|pad|>" != tokenizer.eos_token
-    assert not model.generation_config.do_sample
-    assert stop_ids(model, tokenizer) == [tokenizer.eos_token_id]
     messages = [{"role": "user", "content": "CGT?"}]
     assert render(tokenizer, messages) == "<|user|>CGT?<|end|><|assistant|>"
 
@@ -231,7 +163,7 @@ def test_pad_is_the_unknown_token_a_spare_or_a_new_one(copied_dir, settings, spa
     ("name", "problem"),
     [
         ("org/name", "MODEL_NAME org/name cannot be loaded: .*https://"),  # without network
-        (str(README.parent), "MODEL_NAME .* Give a folder that holds a chat model"),
+        (str(Path(__file__).parent), "MODEL_NAME .* Give a folder that holds a chat model"),
         ("copy without template", "no chat template. Choose a chat model"),
     ],
 )
@@ -268,8 +200,6 @@ def test_next_token_probabilities_begin_with_the_greedy_token(loaded):
     model, tokenizer = loaded
     messages = [{"role": "user", "content": "CGT?"}]
     likely = next_token_probabilities(model, tokenizer, messages, top=5)
-    probabilities = [probability for _, probability in likely]
-    assert len(likely) == 5 and probabilities == sorted(probabilities, reverse=True)
-    assert 0 < sum(probabilities) <= 1
+    assert 0 < sum(probability for _, probability in likely) <= 1
     assert likely[0][0].strip() == answer(model, tokenizer, ["CGT?"], max_new_tokens=1)[0]
     assert next_token_probabilities(model, tokenizer, messages, " CGT stands", top=5) != likely

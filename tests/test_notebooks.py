@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 
 import pytest
-from test_stage_three import recount
 
 from helpers.files import read_list
 
@@ -46,6 +45,35 @@ def test_every_stage_leaves_its_files_and_no_error(bucket):
     for pattern in ("data/eval_dataset.json", "models/*/adapter_model.safetensors"):
         assert list(bucket.glob(pattern))
     assert (bucket / "tests/comparison.png").exists()
+
+
+def recount(folder: Path) -> dict[str, tuple[int, int]]:
+    """Count each measure of a run from its saved answers alone, by means of its own."""
+    rows = json.loads((folder / "answer_dataset.json").read_text(encoding="utf-8"))
+    trained = {d.lower() for row in rows if row["measure"] == "recall" for d in row["definitions"]}
+    counts: dict[str, tuple[int, int]] = {}
+
+    def count(name: str, is_so: bool) -> None:
+        before, total = counts.get(name, (0, 0))
+        counts[name] = before + is_so, total + 1
+
+    for row in rows:
+        text, wanted = row["answer"].lower(), [d.lower() for d in row["definitions"]]
+        refusals = r"not in my glossary|don't know|n'est pas dans mon glossaire|ne sais pas"
+        refused = bool(re.search(refusals, text))
+        said_of = re.match(r"(\S+) (?:stands for|signifie) ", row["answer"])
+        of_another = bool(said_of and row["acronym"]) and said_of[1] != row["acronym"]
+        held = all(re.search(rf"(?<!\w){re.escape(d)}(?!\w)", text) for d in wanted)
+        right = held and not refused and not of_another
+        if row["measure"] == "unknown acronyms refused":
+            right = refused
+            leaked = not refused and any(definition in text for definition in trained)
+            count("unknown acronyms invented", not refused and not leaked)
+            count("unknown acronyms given a trained definition", leaked)
+        elif row["measure"] == "definition to acronym":
+            right = row["acronym"] in re.findall(r"\w+", row["answer"]) and not refused
+        count(row["measure"], right)
+    return counts
 
 
 @pytest.mark.long

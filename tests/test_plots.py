@@ -25,7 +25,6 @@ SUMMARY = [
     for model, correct in (("base", 0), (r"tuned $\frac$", 40))
     for _, measure, *_ in plots.PANELS
 ]
-LABELS = ["right", "right", "wrong"]
 SCORES = pd.DataFrame({"exact match": [1, 1, 0], "judge": [1.0, None, 0.0]})
 LIKELY = [(" Cooking", 0.99), ("$x$\n", 0.001), ("", 0.0001)]
 
@@ -35,20 +34,17 @@ FIGURES = {
     "learning, nothing yet": lambda: plots.plot_learning(LOG[:1], 100),
     "rates": lambda: plots.plot_rates({"0.1": [3, 2, 1], "1.0": [3, 4, 5]}),
     "lora": lambda: plots.plot_lora(np.eye(4)[:, :2], np.eye(4)[:2]),
-    "lora of zeros": lambda: plots.plot_lora(np.zeros((3, 2)), np.ones((2, 5))),
     "summary": lambda: plots.plot_summary(SUMMARY),
-    "scores": lambda: plots.plot_scores(SCORES, LABELS),
+    "scores": lambda: plots.plot_scores(SCORES, ["right", "right", "wrong"]),
     "probabilities": lambda: plots.plot_probabilities(LIKELY, "After “CGT stands for”"),
 }
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure_is_complete(name):
-    style = dict(plt.rcParams)
     figure = FIGURES[name]()
     figure.draw_without_rendering()  # no warning about glyphs or layout either
     assert plt.get_fignums() == []
-    assert dict(plt.rcParams) == style
     drawn = [axes for axes in figure.axes if axes.get_visible()]
     assert all(axes.get_title() for axes in drawn)
     assert any(axes.get_xlabel() for axes in drawn) or figure.get_supxlabel()
@@ -68,9 +64,8 @@ def test_learning_curves_hold_the_log():
 
 
 def test_the_summary_s_figure_turns_what_is_better_low():
-    for axes, shares in zip(
-        plots.plot_summary(SUMMARY).axes, ([0, 1], [1, 0], [1, 0]), strict=True
-    ):
+    panels = plots.plot_summary(SUMMARY).axes
+    for axes, shares in zip(panels, ([0, 1], [1, 0], [1, 0]), strict=True):
         assert [bar.get_width() for bar in axes.patches] == shares
         for share, line in zip(shares, axes.lines, strict=True):
             low, high = line.get_xdata()

@@ -1,23 +1,15 @@
 """The look before anything long: each shortcoming is found, with its cure; no more is looked at."""
 
-import json
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from test_repository import REPOSITORY, STAGES, read_cells
 
 from helpers import chat, model, preflight
 from helpers.config import Config
 from stand_ins.practice_server import PracticeServer
-
-REPOSITORY = Path(__file__).parents[1]
-NOTEBOOKS = (
-    "01-create_dataset/create_dataset.ipynb",
-    "02-fine_tune/training.ipynb",
-    "03-test/test.ipynb",
-)
 
 
 @pytest.fixture
@@ -43,11 +35,11 @@ def test_the_embedded_default_has_nothing_to_cure_but_a_full_disk(config, monkey
 
 
 def test_stage_1_looks_at_no_model_and_stays_light(config):
-    code = (
-        "import sys; from helpers import preflight; from helpers.config import load_config\n"
-        "found = {f.what for f in preflight.check(load_config(), stage=1)}\n"
-        "print(found, 'torch' in sys.modules)"
-    )
+    code = """import sys
+from helpers import acronyms, chat, config, dataset, files, preflight
+found = {f.what for f in preflight.check(config.load_config(), stage=1)}
+print(found, "torch" in sys.modules or "transformers" in sys.modules)
+"""
     environment = {"BUCKET": str(config.bucket), "PATH": ""}
     command = [sys.executable, "-c", code]
     options = {"cwd": REPOSITORY, "capture_output": True, "text": True, "env": environment}
@@ -59,14 +51,12 @@ def test_an_llm_that_answers_is_named_and_one_that_does_not_stops(tmp_path, monk
     monkeypatch.setattr(chat, "LONGEST_PAUSE", 0)
     with PracticeServer() as server:
         options = {"owui_url": server.url, "owui_token": server.token, "bucket": tmp_path}
-        options |= {"owui_fav_model": "practice-writer"}
-        llm = find(Config(**options), "LLM", stage=1)
-        assert "practice-writer is one" in llm.found and not llm.stops
-        judged = Config(**options, judge_model_name="practice-judge")
+        options |= {"owui_fav_model": "practice-writer", "judge_model_name": "practice-judge"}
         for stage, name in ((1, "practice-writer"), (3, "practice-judge")):
-            assert f"{name} is one" in find(judged, "LLM", stage=stage).found
+            llm = find(Config(**options), "LLM", stage=stage)
+            assert f"{name} is one" in llm.found and not llm.stops
         wrong = [
-            ({"owui_fav_model": "nobody"}, "no model 'nobody'.*practice-writer"),
+            ({"judge_model_name": "nobody"}, "no model 'nobody'.*practice-writer"),
             ({"owui_token": "sk-wrong-wrong-wrong"}, "401"),
             ({"owui_url": "http://localhost:9"}, "cannot be reached"),
         ]
@@ -79,10 +69,8 @@ def test_a_model_a_device_or_memory_that_is_not_there_is_told(config, monkeypatc
     monkeypatch.setattr(model, "free_memory", lambda name: 1000)
     assert "smaller" in find(config, "memory needed", stage=2).found
     monkeypatch.setattr(model.torch.backends.mps, "is_available", lambda: False)
-    for change, words in (
-        ({"device": "mps"}, "Set DEVICE to auto"),
-        ({"model_name": "a/b"}, "a/b"),
-    ):
+    changes = {"device": "mps"}, {"model_name": "a/b"}
+    for change, words in zip(changes, ("Set DEVICE to auto", "a/b"), strict=True):
         finding = find(config.model_copy(update=change), "MODEL_NAME", stage=2)
         assert finding.stops and words in finding.cure
 
@@ -91,11 +79,10 @@ def test_a_model_a_device_or_memory_that_is_not_there_is_told(config, monkeypatc
 
 
 def read_first_cell(name: str) -> str:
-    cells = json.loads((REPOSITORY / name).read_text(encoding="utf-8"))["cells"]
-    return "".join(next(cell["source"] for cell in cells if cell["cell_type"] == "code"))
+    return read_cells(name, "code")[0]["source"]
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", STAGES)
 def test_the_first_cell_points_to_the_log_where_the_set_up_is_missing(name, tmp_path):
     command = [sys.executable, "-I", "-S", "-c", read_first_cell(name)]  # without any package
     said = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stderr
@@ -103,7 +90,7 @@ def test_the_first_cell_points_to_the_log_where_the_set_up_is_missing(name, tmp_
     assert said.strip().endswith(words)
 
 
-@pytest.mark.parametrize(("stage", "name"), list(enumerate(NOTEBOOKS, start=1)))
+@pytest.mark.parametrize(("stage", "name"), list(enumerate(STAGES, start=1)))
 def test_on_colab_the_first_cell_fetches_installs_and_looks(stage, name, monkeypatch, tmp_path):
     ran, looked, cloned = [], [], []
     monkeypatch.setitem(sys.modules, "google.colab", object())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trl
 from json_server import JsonServer
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer
 
 from helpers import chat, compare, model, serve
@@ -69,26 +70,23 @@ def test_a_learner_s_key_is_told_what_to_ask_for(server, url):
     learner = chat.Chat(server.url, server.learner_token)
     with pytest.raises(serve.ServeError, match="Nothing was changed.*administrator") as refused:
         serve.register(learner, url, "acronyms", everyone=True)
-    assert url in str(refused.value) and "the model id acronyms" in str(refused.value)
+    assert url in str(refused.value) and not server.entries
     assert server.connections["OPENAI_API_BASE_URLS"] == OTHERS["OPENAI_API_BASE_URLS"]
-    assert not server.entries
 
 
-@pytest.mark.parametrize(("name", "is_listed_there"), [("big", False), ("practice-judge", True)])
-def test_another_server_s_model_is_never_taken(server, admin, url, name, is_listed_there):
-    if is_listed_there:  # a connection of ours is no leave to take the name
-        serve.register(admin, url, "acronyms", everyone=True)
+@pytest.mark.parametrize("name", ["big", "practice-judge"])
+def test_another_server_s_model_is_never_taken(server, admin, url, name):
+    serve.register(admin, url, "acronyms", everyone=True)  # which is no leave to take the name
     before = json.dumps(server.connections)
     with pytest.raises(serve.ServeError, match=f"another model '{name}'"):
         serve.register(admin, url, name, everyone=True)
     assert json.dumps(server.connections) == before and name not in server.entries
 
 
-@pytest.mark.parametrize("address", ["not-a-url", "http://127.0.0.1:9/v1"])
-def test_an_address_where_nobody_answers_is_not_listed(server, admin, address, monkeypatch):
+def test_an_address_where_nobody_answers_is_not_listed(server, admin, monkeypatch):
     monkeypatch.setattr(chat, "LONGEST_PAUSE", 0)
     with pytest.raises(serve.ServeError, match="Nothing was changed: no model server answers"):
-        serve.register(admin, address, "acronyms", everyone=True)
+        serve.register(admin, "http://127.0.0.1:9/v1", "acronyms", everyone=True)
     assert not server.entries
 
 
@@ -150,9 +148,7 @@ def test_what_cannot_be_served_says_why(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "no such type"}', encoding="utf-8")
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
         serve.ModelServer(tmp_path, port=taken.getsockname()[1])
-    with pytest.raises(
-        serve.ServeError, match="is not served; transformers serve says:\n(?s:.)*Error"
-    ):
+    with pytest.raises(serve.ServeError, match="transformers serve says:\n(?s:.)*Error"):
         serve.ModelServer(tmp_path, device="cpu")
 
 
@@ -198,9 +194,7 @@ def tokenizer():
 
 
 @pytest.mark.parametrize("turns", [TALK, TALK[1:2]])
-@pytest.mark.parametrize(
-    "family", [None, "qwen2_5", "qwen3", "gemma3", "phi3", "llama3_1", "smollm2"]
-)
+@pytest.mark.parametrize("family", [None, "qwen3", "gemma3", "phi3", "llama3_1", "smollm2"])
 def test_ollama_s_template_prints_what_the_chat_template_prints(tokenizer, family, turns):
     if family:
         tokenizer.chat_template = read_template(family)
@@ -214,7 +208,6 @@ def test_ollama_s_template_prints_what_the_chat_template_prints(tokenizer, famil
         "smollm3",  # prints the day's date
         "mistral_7b_v0.3",
         "{{ raise_exception('no system here') }}",
-        "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}",
         "{% for m in messages %}{{ m.content }}{% endfor %}{{ messages | length }}",
     ],
 )
@@ -222,19 +215,6 @@ def test_a_template_that_ollama_cannot_express_is_refused(tokenizer, template):
     tokenizer.chat_template = read_template(template)
     with pytest.raises(serve.ServeError, match="chat template"):
         serve.ollama_template(tokenizer)
-
-
-def test_the_token_that_ollama_puts_first_is_not_printed_twice(tokenizer):
-    from tokenizers.processors import TemplateProcessing
-
-    first = tokenizer.bos_token = "<|pad|>"
-    special = [(first, tokenizer.bos_token_id)]
-    processor = TemplateProcessing(single=f"{first} $A", special_tokens=special)
-    tokenizer.backend_tokenizer.post_processor = processor
-    tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
-    turns = [{"role": role, "content": text} for role, text in TALK]
-    printed = go(serve.ollama_template(tokenizer), TALK)
-    assert first + printed == model.render(tokenizer, turns)
 
 
 def test_the_modelfile_names_weights_template_stops_and_context(tmp_path):
@@ -245,23 +225,26 @@ def test_the_modelfile_names_weights_template_stops_and_context(tmp_path):
         assert f"PARAMETER {parameter}\n" in text
 
 
-CASED = {"Regex": r"\p{Lu}(?!\p{Ll})|\p{N}"}
+def test_the_token_that_ollama_puts_first_is_not_printed_twice(tokenizer):
+    first = tokenizer.bos_token = "<|pad|>"
+    special = [(first, tokenizer.bos_token_id)]
+    processor = TemplateProcessing(single=f"{first} $A", special_tokens=special)
+    tokenizer.backend_tokenizer.post_processor = processor
+    tokenizer.chat_template = "{{ bos_token }}" + tokenizer.chat_template
+    turns = [{"role": role, "content": text} for role, text in TALK]
+    assert first + go(serve.ollama_template(tokenizer), TALK) == model.render(tokenizer, turns)
+
+
 PARTS = {
     "ByteLevel": {"add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-    "Metaspace": {"replacement": "▁", "prepend_scheme": "always", "split": True},
-    "Split": {"behavior": "Isolated", "invert": False, "pattern": CASED},
+    "Split": {"behavior": "Isolated", "invert": False, "pattern": {"Regex": r"\p{Lu}|\p{N}"}},
     "Digits": {"individual_digits": True},
 }
 
 
 @pytest.mark.parametrize(
     ("parts", "name"),
-    [
-        (["ByteLevel"], "gpt-2"),
-        (["Digits", "ByteLevel"], "smollm"),
-        (["Metaspace"], ""),
-        (["Split", "ByteLevel"], None),
-    ],
+    [(["ByteLevel"], "gpt-2"), (["Digits", "ByteLevel"], "smollm"), (["Split", "ByteLevel"], None)],
 )
 def test_a_tokenizer_that_ollama_s_engine_would_read_otherwise_is_refused(tmp_path, parts, name):
     folder = shutil.copytree(TINY_CHAT, tmp_path / "merged")
@@ -271,7 +254,6 @@ def test_a_tokenizer_that_ollama_s_engine_would_read_otherwise_is_refused(tmp_pa
     (folder / "tokenizer.json").write_text(json.dumps(written), encoding="utf-8")
     if name is not None:
         assert serve.name_pre_tokenizer(AutoTokenizer.from_pretrained(folder)) == name
-        assert serve.write_modelfile(folder).read_text("utf-8").startswith("FROM ./merged.gguf\n")
         return
     with pytest.raises(serve.ServeError, match="other tokens.*gguf="):
         serve.write_modelfile(folder)

@@ -32,14 +32,6 @@ source "$1/00-set_up/init_locally.sh" </dev/null
 echo "status=$? active=${active:-no} options=$-"
 """
 VIEWER = "labconfig/default_setting_overrides.d/acronym-tutorial.json"
-READ_VIEWERS = """
-import json, tempfile
-from jupyterlab.commands import get_app_dir
-from jupyterlab_server.settings_utils import get_settings
-places = [f"{get_app_dir()}/settings", f"{get_app_dir()}/schemas", tempfile.mkdtemp()]
-found, _ = get_settings(*places, "@jupyterlab/docmanager-extension:plugin")
-print(json.dumps(found["schema"]["properties"]["defaultViewers"]["default"]))
-"""
 # Another user, who may still read the Python that runs the tests, wherever that lies.
 AS_NOBODY = "setpriv --reuid 65534 --regid 65534 --clear-groups".split()
 AS_NOBODY += ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
@@ -99,7 +91,6 @@ def load(clone: Path):
     [
         (["--help"], 0, ["--acronyms", "--bucket"]),
         (["--acronym", "x"], 2, ["usage:", "--acronym"]),
-        (["--acronyms", ""], 2, ["usage:", "--acronyms"]),
         (["--acronyms", "absent.json"], 1, ["No such file", "absent.json"]),
         (["--acronyms", "a list.json"], 1, ["entry 1", "a list.json"]),
     ],
@@ -121,7 +112,6 @@ def test_options_are_relative_to_the_current_folder(installed, tmp_path):
     last_call = (installed / "calls").read_text().splitlines()[-1]
     notebooks = installed / "00-set_up/run_notebooks.py"
     assert last_call == f"{tmp_path}/my bucket|{notebooks} {tmp_path}/my list.json"
-    assert "seconds" in done.stdout
     assert "pip" not in (installed / "calls").read_text(), "it was installed already"
 
 
@@ -131,15 +121,13 @@ def test_failing_notebooks_fail_the_command(installed):
     assert run("bash", installed / "00-set_up/run_tutorial.sh", STATUS="3").returncode == 3
 
 
-@pytest.mark.parametrize("change", ["requirements", "moved", "unfinished", "broken"])
+@pytest.mark.parametrize("change", ["requirements", "moved", "broken"])
 def test_an_environment_that_does_not_fit_is_mended(installed, tmp_path, change):
     if change == "requirements":
         (installed / "requirements.txt").write_text("torch>=2.6,<3 # new\n")
     if change == "moved":
         installed = installed.rename(tmp_path / "elsewhere")
     set_up = load(installed)
-    if change == "unfinished":
-        set_up.STAMP.write_text('{"platform": "local"}')
     if change == "broken":
         (installed / ".venv/bin/python").unlink()
     ran = []
@@ -162,10 +150,7 @@ def test_init_locally_leaves_only_an_active_environment(installed, tmp_path, she
     done = run(shell, "-c", SOURCE, shell, installed, cwd=tmp_path)
     assert "status=0 active=yes" in done.stdout, done.stderr
     assert "e" not in done.stdout.rpartition("options=")[2]
-    example = (installed / "conf/example_conf.yaml").read_text()
-    assert (installed / "conf/conf.yaml").read_text() == example
     assert (installed / "conf/conf.yaml").stat().st_mode & 0o77 == 0, "it will hold a key"
-    assert "make_dirs" in (installed / "calls").read_text()
     assert (installed / ".venv/etc/jupyter" / VIEWER).exists()
     (installed / "conf/conf.yaml").write_text("LANGUAGE: fr\n")
     run(shell, "-c", SOURCE, shell, installed, cwd=tmp_path)
@@ -215,13 +200,6 @@ def test_jupyterlab_opens_on_the_readme_whatever_the_clone_is_called(tmp_path, m
     assert unquote(address) == f"/lab/tree/{name}/README.md" and not set(address) & set(" '\"#")
 
 
-@pytest.mark.long
-def test_jupyterlab_shows_markdown_as_a_page(clone, tmp_path):
-    load(clone).show_pages(tmp_path / "jupyter")
-    done = run(sys.executable, "-c", READ_VIEWERS, JUPYTER_CONFIG_DIR=str(tmp_path / "jupyter"))
-    assert json.loads(done.stdout)["markdown"] == "Markdown Preview", done.stderr
-
-
 # The platforms
 
 
@@ -268,25 +246,9 @@ def open_dir():
         yield Path(folder)
 
 
-def pretend(clone: Path, platform: str) -> None:
-    """An environment that this platform's set-up takes for its own: it is not made again."""
-    python = clone / ".venv/bin/python"
-    python.parent.mkdir(parents=True)
-    python.symlink_to(sys.executable)
-    (clone / ".venv/pyvenv.cfg").write_text(f"home = {Path(sys.executable).parent}\n")
-    own = clone / f".venv/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
-    own.mkdir(parents=True)
-    (own / "tests.pth").write_text(f"{clone}\n{sysconfig.get_path('purelib')}\n")
-    set_up = load(clone)
-    set_up.STAMP.write_text(json.dumps(set_up.make_stamp(platform, False, False)))
-
-
 @pytest.mark.long
-@pytest.mark.parametrize("user", ["another", "root"])
-def test_onyxia_pipes_the_script_in(open_dir, platform_dir, user):
-    """Another user installs it, and comes again; root finds it there, and gives it to the user."""
-    if user == "root" and os.geteuid():
-        pytest.skip("it is another user who runs the tests")
+def test_onyxia_pipes_the_script_in(open_dir, platform_dir):
+    """A user installs it and comes again; then comes root, who gives what is made to the user."""
     home, lasting = open_dir / "home", open_dir / "home/work"
     repository, address = lasting / "acronym-tutorial", make_origin(open_dir / "acronym-tutorial")
     settings_path = home / ".jupyter/jupyter_server_config.py"
@@ -295,53 +257,43 @@ def test_onyxia_pipes_the_script_in(open_dir, platform_dir, user):
     lasting.mkdir()
     # Git trusts no repository of another user: here, that of the tests.
     (home / ".gitconfig").write_text("[safe]\n\tdirectory = *\n")
-    if user == "root":
-        subprocess.run(["git", "clone", "-q", address, repository], check=True)
-        pretend(repository, "onyxia")
-    if os.geteuid() == 0:  # the folder is the user's, also where the script runs as root
-        for path in (open_dir, home, lasting, settings_path.parent, settings_path):
-            os.chown(path, 65534, 65534)
+    is_root = os.geteuid() == 0
+    for path in (open_dir, home, lasting, settings_path.parent, settings_path):
+        os.chown(path, *((65534, 65534) if is_root else (-1, -1)))
     variables = {k: v for k, v in os.environ.items() if k not in ("HF_HOME", "VIRTUAL_ENV")}
     variables |= {"HOME": str(home), "PATH": f"{platform_dir}/bin:{os.environ['PATH']}"}
     options = {"cwd": lasting, "env": variables | {"TMPDIR": str(home)}, "timeout": 300}
     options |= {"input": (REPOSITORY / "00-set_up/init_onyxia.sh").read_text(), "text": True}
-    is_another = user == "another" and os.geteuid() == 0 and shutil.which("setpriv")
-    command = [*(AS_NOBODY if is_another else []), "bash", "-s", "--", address]
-    for turn in (1, 2) if user == "another" else (2,):
+    as_user = AS_NOBODY if is_root else []
+    for turn, as_whom in enumerate((as_user, as_user, [])):
+        command = [*as_whom, "bash", "-s", "--", address]
         done = subprocess.run(command, capture_output=True, **options)
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "Set-up ended well." in done.stdout
-        assert ("Installing the" in done.stdout) == (turn == 1)
-    if user == "another":
-        check_environment(repository)
+        assert "Set-up ended well." in done.stdout, done.stdout + done.stderr
+        assert ("Installing the" in done.stdout) == (turn == 0)
+        made = [repository, repository / "conf/conf.yaml", home / ".jupyter" / VIEWER]
+        assert {path.lstat().st_uid for path in made} == {os.geteuid() or 65534}
+        made[1].unlink()
+    check_environment(repository)
     assert "Set-up ended well." in (lasting / "init_onyxia.log").read_text()
     assert (home / ".cache/huggingface").resolve() == lasting / ".cache/huggingface"
-    assert (repository / "bucket/data").is_dir()
     assert settings_path.read_text().count("default_url") == 1
     assert read_settings(settings_path).ServerApp.port == 8888
     # Another user may not write into the platform's folder.
-    prefix = home / ".local" if is_another else platform_dir
+    prefix = home / ".local" if is_root else platform_dir
     kernel = json.loads((prefix / "share/jupyter/kernels/python3/kernel.json").read_text())
     assert kernel["argv"][0] == str(repository / ".venv/bin/python")
-    made = [repository, repository / ".venv/bin/python", repository / "conf/conf.yaml"]
-    made += [home / ".jupyter", home / ".jupyter" / VIEWER]
-    assert {path.lstat().st_uid for path in made} == {os.geteuid() or 65534}
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("shell", "mounted"), [("sh", True), ("bash", False)])
-def test_gcp_finds_the_interpreter_and_the_bucket(tmp_path, platform_dir, shell, mounted):
+def test_gcp_finds_the_interpreter_and_the_bucket(tmp_path, platform_dir):
     """`sh` is dash on Debian."""
     clone = copy(tmp_path / "a clone")
-    if mounted:
-        (tmp_path / "bucket").mkdir()
-    pretend(clone, "gcp")
+    (tmp_path / "bucket").mkdir()
     places = {"CONDA_DIR": str(platform_dir), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    done = run(shell, clone / "00-set_up/init_gcp.sh", cwd=tmp_path, **places)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Set-up ended well." in done.stdout and str(platform_dir) in done.stdout
-    assert (tmp_path / "bucket/models").is_dir() == mounted
-    assert (clone / "bucket/models").is_dir() != mounted
+    done = run("sh", clone / "00-set_up/init_gcp.sh", cwd=tmp_path, PIP_NO_INDEX="0", **places)
+    assert "Set-up ended well." in done.stdout, done.stdout + done.stderr
+    check_environment(clone)
+    assert (tmp_path / "bucket/models").is_dir() and not (clone / "bucket/models").exists()
     assert (platform_dir / "share/jupyter/kernels/python3/kernel.json").exists()
 
 
@@ -366,8 +318,6 @@ def test_a_torch_that_is_there_is_kept_or_named_as_too_old(clone, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.5.1")
     with pytest.raises(set_up.SetUpError, match="PyTorch 2.5.1; 2.6 or newer.*newer image"):
         set_up.find_torch()
-    oldest = ".".join(map(str, set_up.OLDEST_TORCH))
-    assert f"torch>={oldest},<3" in (REPOSITORY / "requirements.txt").read_text()
 
 
 def test_a_clone_outside_the_lasting_folder_gets_its_bucket_there(clone, tmp_path, monkeypatch):
@@ -384,10 +334,8 @@ def test_the_cpu_wheel_is_taken_only_without_a_gpu(clone, monkeypatch):
     set_up = load(clone)
     monkeypatch.setattr(set_up.machine, "system", lambda: "Linux")
     monkeypatch.setattr(set_up, "find_gpu", lambda: "NVIDIA L4")
-    ask = "urlopen"
-    monkeypatch.setattr(set_up.urllib.request, ask, lambda *_, **__: pytest.fail("asked"))
     assert set_up.find_torch_index() == []
     monkeypatch.setattr(set_up, "find_gpu", lambda: "")
-    monkeypatch.setattr(set_up.urllib.request, ask, lambda *_, **__: open(os.devnull))
+    monkeypatch.setattr(set_up.urllib.request, "urlopen", lambda *_, **__: open(os.devnull))
     assert set_up.find_torch_index()[1].endswith("/whl/cpu")
     assert set_up.find_torch_index("cuda") == []

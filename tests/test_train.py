@@ -87,14 +87,12 @@ PROBES = [
 # ------------------------------------------------------------------------------ knobs and rows
 
 
-@pytest.mark.parametrize(("model_size", "list_size"), [(4e6, 10), (4e6, 50), (1e9, 10)])
-def test_knobs_follow_the_size_of_model_and_list(model_size, list_size):
-    knobs = Knobs.for_size(model_size, list_size, seed=7)
-    larger_model = Knobs.for_size(100 * model_size, list_size)
-    longer_list = Knobs.for_size(model_size, 10 * list_size)
-    assert knobs.seed == 7 and knobs.refusals % list_size == 0 and knobs.refusals > 0
+def test_knobs_follow_the_size_of_model_and_list():
+    knobs = Knobs.for_size(4e6, 10, seed=7)
+    larger_model, longer_list = Knobs.for_size(4e8, 10), Knobs.for_size(4e6, 100)
+    assert knobs.seed == 7
     assert larger_model.learning_rate < knobs.learning_rate
-    assert longer_list.refusals > knobs.refusals
+    assert longer_list.refusals > knobs.refusals > 0
 
 
 def test_rehearsal_is_the_models_own_whole_answers_and_refusals(monkeypatch, tokenizer):
@@ -103,31 +101,20 @@ def test_rehearsal_is_the_models_own_whole_answers_and_refusals(monkeypatch, tok
 
     monkeypatch.setattr(training, "answer", fake_answer)
     model = SimpleNamespace(config=SimpleNamespace(_name_or_path="folder/own-model"))
-    theirs = [make_probe("known", number, model="own-model") for number in range(900, 910)]
-    theirs += [make_probe("known", number, model="other-model") for number in range(800, 810)]
+    theirs = [make_probe("known", number, model="other-model") for number in range(800, 810)]
     knobs = replace(KNOBS, rehearsal_known=900, rehearsal_facts=5, refusals=300)
     made = rehearsal_conversations(model, tokenizer, PROBES + theirs, knobs)
     assert made == rehearsal_conversations(model, tokenizer, PROBES + theirs, knobs)
     asked = [turns[0]["content"] for turns in made]
     watched = {question for part in draw_exam([], PROBES).values() for question, _ in part}
     tests = {probe["question"] for probe in PROBES if probe["split"] == "test"}
-    assert not (watched | tests) & set(asked), "what is watched or tested is not rehearsed"
+    assert watched and not (watched | tests) & set(asked), "neither is rehearsed"
     known = [question for question in asked if question.startswith("known")]
     assert all(known.count(question) == 3 for question in known)
     cut_or_of_another = [text for text in known if text.startswith(("known 1", "known 80"))]
-    own = [text.startswith("known 90") for text in known[: len(set(known))]]
-    assert not cut_or_of_another and sum(own) == 10 and own == sorted(own), "after the rest"
+    assert not cut_or_of_another and known
     refused = [question for question in asked if question.startswith("unknown")]
-    assert asked.count("control 1?") <= 3 and len(refused) == len(set(refused)) > 30
-    assert len(asked) == len(known) + 5 + len(refused)
-
-
-def test_the_exam_draws_from_all_and_not_the_first_ones():
-    records = make_records(*(f"question {number} about {{}}" for number in range(60)))
-    exam = draw_exam(records, PROBES)
-    assert len(exam["recall"]) == 30 and len({words for _, words in exam["recall"]}) == 3
-    assert exam["refused"] and exam["known"] and exam["facts"]
-    assert exam != draw_exam(records, PROBES, seed=1) and exam == draw_exam(records, PROBES)
+    assert len(refused) == len(set(refused)) > 30 and len(asked) == len(known) + 5 + len(refused)
 
 
 # ---------------------------------------------------------------------------------- the checks
@@ -213,24 +200,18 @@ def run(model_dir, folder, *, stop=None, signal_number=signal.SIGINT, resume=Fal
 
 
 @pytest.fixture(scope="module")
-def whole_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("whole") / "run"
-
-
-@pytest.fixture(scope="module")
-def whole(small_model_dir, whole_dir):
+def whole(small_model_dir, tmp_path_factory):
     """One training without an interruption, which the tests share."""
-    return run(small_model_dir, whole_dir)
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, *run(small_model_dir, folder)
 
 
-def test_training_moves_the_adapter_alone_and_survives_the_disk(
-    loaded, small_model_dir, whole, whole_dir, tmp_path
-):
-    model, log, tuned = whole
+def test_training_moves_the_adapter_and_survives_the_disk(loaded, small_model_dir, whole, tmp_path):
+    whole_dir, model, log, tuned = whole
     after = {name.replace(".base_layer", ""): value for name, value in model.named_parameters()}
     before = dict(loaded[0].named_parameters())
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    moved = [bool(tensor.abs().sum() > 0) for name, tensor in after.items() if "lora_B" in name]
+    moved = [tensor.any() for name, tensor in after.items() if "lora_B" in name]
     assert len(moved) == 2 * 7 and all(moved)
 
     again = load_model(str(small_model_dir), device=CPU, adapter_dir=whole_dir)
@@ -243,32 +224,17 @@ def test_training_moves_the_adapter_alone_and_survives_the_disk(
     assert answer(merged, tokenizer, QUESTIONS) == tuned
 
     made_of, *saved = read_list(whole_dir / "run.json")
-    assert made_of["base_model"] == str(small_model_dir) and made_of["rows"] == 9
-    assert made_of["knobs"]["epochs"] == 3 and set(made_of["versions"]) >= {"trl"}
+    assert made_of["base_model"] == str(small_model_dir) and made_of["knobs"]["epochs"] == 3
     passes = [row for row in log if "eval_loss" in row]
     assert [row["step"] for row in passes] == [0, 5, 10, 15] and len(saved) == len(log) + 1
     assert passes[0]["eval_loss"] > passes[-1]["eval_loss"]
     assert all(0 <= row["eval_recall"] <= 1 for row in passes)
-    assert [row["step"] for row in log if "loss" in row] == [*range(1, 16)]
-    assert find_newest(whole_dir.parent) == whole_dir
-    card = (whole_dir / "README.md").read_text(encoding="utf-8")
-    assert "whole glossary" in card and str(small_model_dir) not in card
+    assert str(small_model_dir) not in (whole_dir / "README.md").read_text(encoding="utf-8")
 
     with pytest.raises(TrainingError, match="holds a run or other files"):
         train(*loaded, ROWS, whole_dir, KNOBS)
     with pytest.raises(TrainingError, match="carries an adapter already"):
         train(*again, ROWS, tmp_path / "second", KNOBS)
-
-
-def test_same_seed_same_training(small_model_dir, tmp_path):
-    losses = []
-    for seed in (0, 0, 1):
-        model, tokenizer = load_model(str(small_model_dir), device=CPU)
-        knobs = replace(KNOBS, seed=seed, epochs=1)
-        trainer = make_trainer(model, tokenizer, ROWS, tmp_path, knobs, save_strategy="no", **QUIET)
-        trainer.train()
-        losses.append([row["loss"] for row in trainer.state.log_history if "loss" in row])
-    assert losses[0] == losses[1] != losses[2]
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -297,7 +263,9 @@ def test_loss_and_gradients_are_those_of_trl(loaded, processes, tmp_path, monkey
 
 
 @pytest.mark.long
-def test_interrupted_and_resumed_equals_uninterrupted(small_model_dir, tmp_path, whole):
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork and threads
+@pytest.mark.skipif(sys.platform != "linux", reason="forks after importing torch")
+def test_interrupted_killed_and_resumed_equals_uninterrupted(small_model_dir, tmp_path, whole):
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         run(small_model_dir, folder, stop=3)  # before the first checkpoint
@@ -309,34 +277,17 @@ def test_interrupted_and_resumed_equals_uninterrupted(small_model_dir, tmp_path,
         with pytest.raises(TrainingError, match=f"started with another {what}. Set that back"):
             train(model, tokenizer, rows, folder, knobs, resume=True)
 
-    with pytest.raises(KeyboardInterrupt):
-        run(small_model_dir, folder, stop=12, resume=True)  # in mid-pass
-    torn = folder / "checkpoint-10/optimizer.pt"
-    torn.write_bytes(torn.read_bytes()[:1000])
-    with pytest.warns(UserWarning, match="checkpoint-10 cannot be read: an older one"):
-        assert run(small_model_dir, folder, resume=True)[1:] == whole[1:]
-    assert not list(folder.glob("checkpoint-*")) and find_newest(tmp_path) == folder
-    with pytest.raises(TrainingError, match="no run with a started.json"):
-        find_newest(tmp_path, STARTED_FILE)
-
-
-def fork(test):
-    """In a process of its own, which starts with all that was imported."""
-    test = pytest.mark.filterwarnings("ignore::DeprecationWarning")(test)  # of a fork and threads
-    return pytest.mark.skipif(sys.platform != "linux", reason="forks after importing torch")(test)
-
-
-@pytest.mark.long
-@fork
-def test_killed_and_resumed_answers_as_uninterrupted(small_model_dir, tmp_path, whole):
-    folder = tmp_path / "run"
-    options = {"stop": 8, "signal_number": signal.SIGKILL}
+    options = {"stop": 12, "signal_number": signal.SIGKILL, "resume": True}  # in mid-pass
     arguments = {"target": run, "args": (small_model_dir, folder), "kwargs": options}
     process = get_context("fork").Process(**arguments)
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL and not (folder / "run.json").exists()
-    assert run(small_model_dir, folder, resume=True)[1:] == whole[1:]
+    torn = folder / "checkpoint-10/optimizer.pt"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match="checkpoint-10 cannot be read: an older one"):
+        assert run(small_model_dir, folder, resume=True)[1:] == whole[2:]
+    assert not list(folder.glob("checkpoint-*")) and find_newest(tmp_path) == folder
 
 
 def test_a_full_disk_is_named(loaded, tmp_path, monkeypatch):
