@@ -221,7 +221,7 @@ def test_the_modelfile_names_weights_template_stops_and_context(tmp_path):
     folder = shutil.copytree(TINY_CHAT, tmp_path / "merged")
     text = serve.write_modelfile(folder).read_text(encoding="utf-8")
     assert text.startswith('FROM ./merged.gguf\nTEMPLATE """{{ if .System }}<|system|>')
-    for parameter in ('stop "<|end|>"', "temperature 0", "num_ctx 1024"):
+    for parameter in ('stop "<|end|>"', "temperature 0", "repeat_penalty 1", "num_ctx 1024"):
         assert f"PARAMETER {parameter}\n" in text
 
 
