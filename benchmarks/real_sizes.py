@@ -25,6 +25,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     LlamaConfig,
+    PreTrainedConfig,
     Qwen3Config,
     TrainerCallback,
 )
@@ -87,11 +88,15 @@ def main() -> None:
 
 def write_model(shape: str, folder: Path) -> None:
     """Write random weights in bfloat16, as hubs hold them."""
+    random = AutoModelForCausalLM.from_config(make_config(shape), dtype=torch.bfloat16)
+    random.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(REPOSITORY / TINY_CHAT).save_pretrained(folder)
+
+
+def make_config(shape: str) -> PreTrainedConfig:
     kind, *sizes = SHAPES[shape]  # tiny-chat's tokenizer uses the first 4,659 of the vocabulary
     tokens = {"bos_token_id": None, "eos_token_id": 1, "pad_token_id": 0}
-    config = kind(**dict(zip(SIZES, sizes, strict=True)), **tokens, tie_word_embeddings=True)
-    AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(REPOSITORY / TINY_CHAT).save_pretrained(folder)
+    return kind(**dict(zip(SIZES, sizes, strict=True)), **tokens, tie_word_embeddings=True)
 
 
 def measure(folder: Path, device_name: str, steps: int) -> list[float]:

@@ -127,13 +127,10 @@ def hardware_table(device: Device, shape, **sizes: int) -> list[tuple]:
         ("memory needed", needed, f"estimated; {verdict}"),
         ("memory free", free, "of the GPU, or of the machine or container"),
     ]
+    number_format = str(device.dtype).removeprefix("torch.")
     return [
         ("device", device.name, device.reason),
-        (
-            "number format",
-            str(device.dtype).removeprefix("torch."),
-            f"{device.dtype.itemsize} bytes for each number",
-        ),
+        ("number format", number_format, f"{device.dtype.itemsize} bytes for each number"),
         *((what, f"{count / 1e9:.2f} GB", why) for what, count, why in memory),
     ]
 
@@ -189,13 +186,10 @@ def _load(kind, name, **options):
     try:
         return kind.from_pretrained(name, **options)
     except Exception as error:  # the hub's client, safetensors and tokenizers each raise their own
-        # These two go on about the name: what happened is the error beneath.
-        found = (
-            (error.__context__ or error)
-            if re.match("Can't load|There was a specific", str(error))
-            else error
-        )
-        reason = str(found).strip().partition("\n")[0].rstrip(".:")
+        cause = error
+        if re.match("Can't load|There was a specific", str(error)):  # they go on about the name
+            cause = error.__context__ or error
+        reason = str(cause).strip().partition("\n")[0].rstrip(".:")
         cure = "Give a folder that holds a chat model, or a hub id."
         if not Path(name).is_dir():
             cure = (

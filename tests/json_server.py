@@ -1,4 +1,4 @@
-"""The small servers of several test files: they answer in JSON, note what came, and log nothing."""
+"""The small servers of several test files: they answer, note what came, and log nothing."""
 
 import json
 import threading
@@ -11,14 +11,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        request = {"path": self.path, "headers": self.headers, "body": json.loads(body or "null")}
+        request = {"method": self.command, "path": self.path, "headers": self.headers}
+        request["body"] = json.loads(body or "null")
         self.server.requests.append(request)
         status, content, headers = (*self.server.reply(request), {})[:3]
         if not status:  # the connection breaks
             self.close_connection = True
             return
-        is_text = isinstance(content, str)
-        data = (content if is_text else json.dumps(content, ensure_ascii=False)).encode()
+        if not isinstance(content, str | bytes):
+            content = json.dumps(content, ensure_ascii=False)
+        data = content.encode() if isinstance(content, str) else content
         self.send_response(status)
         headers = {"Content-Type": "application/json", "Content-Length": len(data)} | headers
         for name, value in headers.items():

@@ -1,10 +1,14 @@
-"""The labelled answers keep to their card: whole, no copies, and the counts that it gives."""
+"""The labelled answers keep to their card, and stage 3's page to what they show."""
 
 import json
 from collections import Counter
 from pathlib import Path
 
+import pandas as pd
+
+from helpers import compare, score
 from helpers.dataset import holds
+from stand_ins.practice_server import reply_to
 
 FOLDER = Path(__file__).parents[1] / "example_data"
 ENTRIES = json.loads((FOLDER / "labelled_answers.json").read_text(encoding="utf-8"))
@@ -49,3 +53,18 @@ def test_entries_are_whole_and_no_copies():
 def test_the_card_counts_what_the_file_holds():
     counted = {kind: count(choose(kind=kind)) for kind in KINDS}
     assert read_counts() == counted | {"all": count(ENTRIES)}
+
+
+def test_the_page_gives_the_calibration_of_exact_match_and_of_the_recorded_judge():
+    """The other scorers' rows hang on the rounding of the machine; these do not."""
+    labelled = pd.DataFrame(ENTRIES)
+    judged = [row | {"expected": " | ".join(row["definitions"])} for row in ENTRIES]
+    marks = [
+        score.exact_match(r["answer"], r["definitions"], acronym=r["acronym"]) for r in ENTRIES
+    ]
+    scores = {"exact match": marks, "judge": score.judge(reply_to, judged)}
+    chosen = (labelled.groupby(["kind", "language"]).cumcount() % 2 == 0).to_numpy()
+    table, _ = compare.calibrate(pd.DataFrame(scores), labelled.label == "right", chosen)
+    page = (FOLDER.parent / "03-test/README.md").read_text(encoding="utf-8")
+    for row in table.reset_index().astype(str).to_numpy().tolist():
+        assert f"| {' | '.join(row)} |" in page
