@@ -14,8 +14,15 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import requests
-from real_servers import find_port, peak_megabytes, tune
+from real_servers import (
+    OPEN_WEBUI,
+    find_port,
+    open_webui,
+    peak_megabytes,
+    running,
+    sign_up,
+    tune,
+)
 
 from helpers import chat, compare, dataset, model, serve
 from helpers.acronyms import read_acronyms
@@ -47,25 +54,13 @@ def merged_dir(tmp_path_factory):
 @contextlib.contextmanager
 def served(gguf: Path, *options: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """Serve a GGUF by llama.cpp on loopback; give the address and the process."""
-    port, log_path = find_port(), gguf.with_suffix(".log")
+    port = find_port()
     command = [HOME / "bin/python", "-c", SERVER, "--model", gguf]
     command += ["--model_alias", "acronyms", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--n_ctx", "1024", *options]
-    with log_path.open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    try:
-        url, end = f"http://127.0.0.1:{port}/v1", time.monotonic() + 120
-        while True:
-            with contextlib.suppress(requests.ConnectionError):
-                requests.get(f"{url}/models", timeout=5)
-                break
-            is_starting = process.poll() is None and time.monotonic() < end
-            assert is_starting, log_path.read_text()[-3000:]
-            time.sleep(0.3)
+    url = f"http://127.0.0.1:{port}/v1"
+    with running(command, f"{url}/models", gguf.with_suffix(".log")) as process:
         yield url, process
-    finally:
-        process.kill()
-        process.wait()
 
 
 def convert(merged_dir: Path, kind: str) -> Path:
@@ -113,6 +108,23 @@ def test_the_engine_answers_as_the_loaded_model_does(merged_dir, exam, say, kind
     if kind == "f32":
         assert same >= 0.99 * len(asked) and right == right_loaded
     assert abs(right - right_loaded) <= 2
+
+
+@pytest.mark.skipif(not OPEN_WEBUI.exists(), reason="bash tests/open_webui.sh installs it")
+def test_an_open_webui_passes_its_answers_on(merged_dir, exam, tmp_path, say):
+    asked, loaded = exam
+    with (
+        served(convert(merged_dir, "f32")) as (upstream_url, _),
+        open_webui(upstream_url, "none", tmp_path) as (_, url),
+    ):
+        llm = chat.Chat(url, sign_up(url)[0], "acronyms")
+        assert "acronyms is one of them" in llm.check()
+        ask = partial(llm.ask, max_tokens=ANSWER_TOKENS, accept_cut=True)
+        answers = compare.in_threads(ask, 2)([question for question, _ in asked])
+        llm.close()
+    same = sum(a == b for a, b in zip(answers, loaded, strict=True))
+    say(f"through Open WebUI: {same} of {len(asked)} answers are the same text")
+    assert same >= 0.99 * len(asked)
 
 
 def test_the_modelfile_names_the_file_that_was_converted(merged_dir):

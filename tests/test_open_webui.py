@@ -4,24 +4,18 @@ Only on request, as it takes an Open WebUI of its own: `bash tests/open_webui.sh
 runs this.
 """
 
-import os
-import secrets
-import subprocess
-import time
 from functools import partial
 
 import pytest
-from real_servers import find_port, peak_megabytes, tune
+from real_servers import open_webui, peak_megabytes, sign_up, tune
 
 from helpers import chat, compare, dataset, model, serve
 from helpers.acronyms import read_acronyms
-from helpers.config import EXAMPLE_DATA, REPOSITORY
+from helpers.config import EXAMPLE_DATA
 from helpers.score import exact_match
 from stand_ins.practice_server import PracticeServer
 
 pytestmark = pytest.mark.openwebui
-PROGRAM = REPOSITORY / ".venv-openwebui/bin/open-webui"
-BOOT_SECONDS = 300
 
 
 @pytest.fixture
@@ -31,73 +25,13 @@ def upstream():
 
 
 @pytest.fixture
-def open_webui(upstream, tmp_path):
-    """Boot it on loopback, the practice server behind it; give its process and address."""
-    assert PROGRAM.exists(), (
-        "There is no Open WebUI in .venv-openwebui: run bash tests/open_webui.sh"
-    )
-    port = find_port()
-    ours = {
-        "DATA_DIR": str(tmp_path / "data"),
-        "OFFLINE_MODE": "true",
-        "ENABLE_OLLAMA_API": "false",
-    }
-    ours |= {"OPENAI_API_BASE_URLS": upstream.url, "OPENAI_API_KEYS": upstream.token}
-    ours |= {"ENABLE_API_KEYS": "true", "USER_PERMISSIONS_FEATURES_API_KEYS": "true"}
-    ours |= {"NO_PROXY": "127.0.0.1,localhost", "WEBUI_SECRET_KEY": secrets.token_hex(16)}
-    command = [PROGRAM, "serve", "--host", "127.0.0.1", "--port", str(port)]
-    (tmp_path / "data").mkdir()
-    with (tmp_path / "log").open("w") as log:
-        options = {
-            "cwd": tmp_path,
-            "env": os.environ | ours,
-            "stdout": log,
-            "stderr": subprocess.STDOUT,
-        }
-        process = subprocess.Popen(command, **options)
-        try:
-            url, end = f"http://127.0.0.1:{port}", time.monotonic() + BOOT_SECONDS
-            visitor = chat.Chat(url, None)
-            while True:
-                try:
-                    visitor.call("GET", "/health")
-                    break
-                except chat.ChatError:
-                    still_boots = process.poll() is None and time.monotonic() < end
-                    assert still_boots, (tmp_path / "log").read_text()[-3000:]
-                    time.sleep(1)
-            visitor.close()
-            yield process, url
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def booted(upstream, tmp_path):
+    with open_webui(upstream.url, upstream.token, tmp_path) as process_and_url:
+        yield process_and_url
 
 
-def sign_up(url: str) -> tuple[str, str]:
-    """Make an administrator and a learner; give his session and her API key."""
-    visitor, password = chat.Chat(url, None), secrets.token_hex(12)
-    person = {"name": "Admin", "email": "admin@example.org", "password": password}
-    admin_token = visitor.call("POST", "/api/v1/auths/signup", person)["token"]
-    admin = chat.Chat(url, admin_token)
-    person = {
-        "name": "Learner",
-        "email": "learner@example.org",
-        "password": password,
-        "role": "user",
-    }
-    learner = chat.Chat(url, admin.call("POST", "/api/v1/auths/add", person)["token"])
-    key = learner.call("POST", "/api/v1/auths/api_key")["api_key"]
-    for each in (visitor, admin, learner):
-        each.close()
-    return admin_token, key
-
-
-def test_the_learner_asks_her_open_webui_for_what_it_taught(open_webui, upstream, tmp_path, say):
-    process, url = open_webui
+def test_the_learner_asks_her_open_webui_for_what_it_taught(booted, upstream, tmp_path, say):
+    process, url = booted
     say(f"Open WebUI answers at {url}: {peak_megabytes(process)} MB at most so far")
     admin_token, learner_key = sign_up(url)
     admin = chat.Chat(url, admin_token, "practice-writer")
