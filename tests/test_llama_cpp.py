@@ -14,15 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from real_servers import (
-    OPEN_WEBUI,
-    find_port,
-    open_webui,
-    peak_megabytes,
-    running,
-    sign_up,
-    tune,
-)
+from real_servers import OPEN_WEBUI, find_port, open_webui, peak_megabytes, running, sign_up, tune
 
 from helpers import chat, compare, dataset, model, serve
 from helpers.acronyms import read_acronyms

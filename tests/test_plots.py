@@ -26,7 +26,7 @@ SUMMARY = [
     for _, measure, *_ in plots.PANELS
 ]
 SCORES = pd.DataFrame({"exact match": [1, 1, 0], "judge": [1.0, None, 0.0]})
-LIKELY = [(" Cooking", 0.99), ("$x$\n", 0.001), ("", 0.0001)]
+LIKELY = [(" Cooking", 0.99), (r"$\frac$", 0.001), ("", 0.0001)]
 
 FIGURES = {
     "overlap": lambda: plots.plot_overlap([0.1, 0.2, 0.2], [1.0]),

@@ -55,6 +55,7 @@ def test_an_llm_that_answers_is_named_and_one_that_does_not_stops(tmp_path, monk
         for stage, name in ((1, "practice-writer"), (3, "practice-judge")):
             llm = find(Config(**options), "LLM", stage=stage)
             assert f"{name} is one" in llm.found and not llm.stops
+        assert "LLM" not in {found.what for found in preflight.check(Config(**options), stage=2)}
         wrong = [
             ({"judge_model_name": "nobody"}, "no model 'nobody'.*practice-writer"),
             ({"owui_token": "sk-wrong-wrong-wrong"}, "401"),
