@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 import papermill
+from nbclient.exceptions import DeadKernelError
 
 from helpers import preflight, score
 from helpers.compare import summary_table
@@ -48,7 +49,8 @@ def main(acronym_path: str | None, *, with_optional: bool = False) -> None:
         sys.exit("Nothing was started: see the lines with an arrow.")
     for name in [*NOTEBOOKS, *(OPTIONAL if with_optional else ())]:
         takes_list = acronym_path and name == NOTEBOOKS[0]
-        execute(name, copies_dir, {"acronym_path": acronym_path} if takes_list else {})
+        path = os.path.abspath(acronym_path or "")
+        execute(name, copies_dir, {"acronym_path": path} if takes_list else {})
     print(f"\n{summary_table(read_list(config.summary_path)).to_string()}\n{config.stand_ins()}\n")
     print(f"Notebooks with their figures: {copies_dir}")
     places = (config.data_dir, config.models_dir, config.tests_dir)
@@ -70,6 +72,8 @@ def execute(name: str, copies_dir: Path, parameters: dict[str, str]) -> None:
         text = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))  # without the colours
         last = "\n".join(text.splitlines()[-12:])
         sys.exit(f"{last}\n\nCell {error.exec_count} failed: open {copy_path} to see it.")
+    except DeadKernelError:
+        sys.exit("The kernel died: most often, memory ran out. Take a smaller MODEL_NAME.")
     print(f"done in {time.monotonic() - start:.0f} seconds", flush=True)
 
 

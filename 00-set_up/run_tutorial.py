@@ -46,7 +46,7 @@ def to_path(text):
     """Give a path that holds in another folder too; refuse that of an unset variable."""
     if not text:
         raise argparse.ArgumentTypeError("a path is needed, and this one is empty")
-    return os.path.abspath(text)
+    return os.path.abspath(os.path.expanduser(text))
 
 
 def check_list(path):

@@ -76,7 +76,7 @@ def main(arguments=None):
         python, found = set_up(name, given.dev, given.newest, given.torch)
     except (SetUpError, OSError, subprocess.CalledProcessError) as error:
         say(f"Failed: {error}")
-        sys.exit(f"The set-up did not end well. Mend what {LOG} says, and run it again.")
+        sys.exit(f"The set-up did not end well. See above or {LOG}, mend it, run it again.")
     say("\n".join(f"  {name:<12} {value}" for name, value in found.items()))
     say("Set-up ended well.")
     return python
@@ -165,7 +165,8 @@ def make_stamp(name, dev, newest):
 
 def read_stamp():
     """Give what the last set-up was, of which only the platform is known while it has not ended."""
-    return json.loads(STAMP.read_text(encoding="utf-8")) if STAMP.exists() else {}
+    text = STAMP.read_text(encoding="utf-8") if STAMP.exists() else ""
+    return json.loads(text or "{}")  # a full disk leaves it empty
 
 
 def make_environment(sees_platform):
@@ -340,7 +341,9 @@ def run(*command):
 
 def ask(python, code):
     """Give what a line of Python prints in the environment."""
-    command, options = [python, "-c", code], {"cwd": str(REPOSITORY), "encoding": "utf-8"}
+    # In UTF-8 on Windows too, where a path may have an accent.
+    command = [python, "-X", "utf8", "-c", code]
+    options = {"cwd": str(REPOSITORY), "encoding": "utf-8"}
     return subprocess.check_output(command, **options).strip()
 
 

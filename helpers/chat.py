@@ -20,6 +20,7 @@ LOOPBACK = r"https?://(localhost|127\.|\[::1\])"
 # Host, port and path, no more: what stands before an @ or behind a ? is often a secret.
 ADDRESS = r"(?i)[\s\"']*(https?://)?((?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?)(/[^\s?#\"']*)?[\s\"']*"
 THOUGHTS = r"(?s)\A.*</think>|<think>.*"  # also where a template opens them, or a cut ends them
+BROKEN = ("content_filter", "error", "none came")  # as servers say that an answer has ended early
 ADDRESSES = (
     "OWUI_URL is like https://llm.lab.sspcloud.fr/api, or http://localhost:11434/v1 for Ollama."
 )
@@ -88,7 +89,7 @@ class Chat:
     def check(self) -> str:
         """Say who answers, or raise a ChatError that tells what is wrong: address, key or model."""
         names = self.models()
-        if self.model not in names:
+        if not {self.model, f"{self.model}:latest"} & {*names}:  # as Ollama lists it
             raise self._unknown_model(names)
         who = "The practice server (not an LLM)" if self._practice_server else self.url
         return f"{who} answers and offers {len(names)} model(s); {self.model} is one of them."
@@ -138,13 +139,13 @@ class Chat:
         self._has_answered = True
         return text
 
-    def call(self, method: str, path: str, body: dict | None = None, *, attempts: int = 1) -> Any:
+    def call(self, method: str, path: str, body: dict | None = None) -> Any:
         """Call an address beside that of the chat, such as Open WebUI's /openai/config.
 
         Its JSON comes as it is, keys too: it may be sent back.
         """
         address = re.sub(r"/(api|v1)$", "", self.url) + path
-        return self._patiently(lambda: self._call(method, address, body, as_is=True), attempts)
+        return self._patiently(lambda: self._call(method, address, body, as_is=True), 3)
 
     def hide(self, secrets: Iterable[str]) -> None:
         """Take these too out of the server's errors: some servers repeat what they get."""
@@ -175,7 +176,7 @@ class Chat:
             response = self._session.request(
                 method, address, json=body, timeout=self.timeout, allow_redirects=False
             )
-        except requests.RequestException as error:
+        except (OSError, ValueError) as error:  # requests' own are of the first kind
             raise ChatError(
                 f"{self.url} cannot be reached ({type(error).__name__}). {UNREACHABLE}",
                 may_pass=True,
@@ -210,7 +211,7 @@ class Chat:
                 f"{self.url} sends on to {target.partition('?')[0]}. Set OWUI_URL to that address."
             )
         status = response.status_code
-        words = _read_words(text) or response.reason
+        words = self._hide(_read_words(text)) or response.reason
         said = f"{self.url} answers {status}: {words}."
         if re.search(r"(?i)model\b.{0,100}(not found|does not exist)", words):
             names = self.models()  # reading the list also mends a server whose own list is stale
@@ -220,8 +221,9 @@ class Chat:
         is_limit = re.search(r"(?i)\brate\b|\bquota|\blimit", words) and "context" not in words
         if status == 429 or status >= 500 or (status == 400 and is_limit):
             wait = response.headers.get("Retry-After", "")  # seconds; a date is rare, and left out
-            return ChatError(said, may_pass=True, wait=float(wait) if wait.isdecimal() else 0.0)
-        is_behind = re.search('"error"|do not have permission', text)
+            pause = float(wait) if wait.isdecimal() else 15 * self.pause * (status == 429)
+            return ChatError(said, may_pass=True, wait=pause)  # most limits are for a minute
+        is_behind = self.url.endswith("/api") and re.search('"error"|do not have permission', text)
         if (status == 401 and is_behind) or (status == 404 and (is_behind or self._has_answered)):
             status = 403
         return ChatError(f"{said} {CURES.get(status, 'The request does not suit this server.')}")
@@ -265,7 +267,8 @@ def _normalise(url):
     path = path.rstrip("/")
     base = re.sub(r"/(chat/completions|models)$", "", path)
     # Older versions of Open WebUI answer only at /api; its /openai passes by the limits set there.
-    base = re.sub(r"(?<!/v1beta)/(openai|api/v1)$", "/api", base)
+    if host != "openrouter.ai":
+        base = re.sub(r"(?<!/v1beta)/(openai|api/v1)$", "/api", base)
     if base == path and not base.endswith(("/api", "/v1")):
         base += "/api"
     return f"{scheme}{host}{base}"
@@ -302,7 +305,7 @@ def _read_answer(reply, max_tokens, accept_cut, accept_empty):
         ) from None
     if reason == "length" and not accept_cut:
         raise ChatError(f"The answer is cut after max_tokens = {max_tokens}. Give a higher one.")
-    if reason not in ("stop", "length", None) or not (text or (accept_empty and reason)):
+    if reason in BROKEN or not (text or (accept_empty and reason)):
         raise ChatError(
             f"The server gives an empty or broken answer (finish_reason: {reason}).", may_pass=True
         )

@@ -51,13 +51,6 @@ def _in_bucket(name):
     return property(lambda config: config.bucket / name)
 
 
-class Secret(SecretStr):
-    """A text that shows itself nowhere."""
-
-    def _display(self):
-        return "set (hidden)"
-
-
 FolderOrHubId = Annotated[str, AfterValidator(_resolve_model)]
 
 
@@ -74,17 +67,16 @@ class Config(
     """Every setting of the tutorial; the defaults need neither network nor account."""
 
     owui_url: Annotated[str, AfterValidator(_check_address)] | None = None
-    owui_token: Secret | None = None
+    owui_token: SecretStr | None = None
     owui_fav_model: str | None = None
     judge_model_name: str | None = None
-    hf_token: Secret | None = None
+    hf_token: SecretStr | None = None
     bucket: Annotated[Path, AfterValidator(_resolve)] = Path("bucket")
     model_name: FolderOrHubId = TINY_CHAT
     embedding_model: FolderOrHubId = "wordllama"
     cross_encoder: FolderOrHubId = TINY_CROSS_ENCODER
     language: Literal["en", "fr"] = "en"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    report_to: str = "none"
 
     data_dir = _in_bucket("data")
     models_dir = _in_bucket("models")
@@ -105,14 +97,6 @@ class Config(
             raise ConfigError(
                 f"BUCKET cannot be made: {error}. Set it to a folder of yours."
             ) from error
-
-    def table(self) -> list[tuple[str, str, str]]:
-        """List (key, value with the secrets hidden, where it comes from)."""
-        given = self.model_fields_set
-        return [
-            (name.upper(), _show(value), "your settings" if name in given else "default")
-            for name, value in self
-        ]
 
     def stand_ins(self) -> str:
         """Say in one line which of the four parts are stand-ins that ship with the tutorial."""
@@ -167,10 +151,6 @@ def load_config(path: Path | None = None) -> Config:
 def run_name(model_name: str) -> str:
     """Name a run by the second and the last part of the model's name, so that runs sort."""
     return f"{datetime.now():%Y-%m-%dT%H-%M-%S}_{Path(model_name).name}"
-
-
-def _show(value):
-    return str(value or "not set").removeprefix(f"{REPOSITORY}/")
 
 
 def _read_file(path):

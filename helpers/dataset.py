@@ -11,7 +11,7 @@ import random
 import re
 import string
 import unicodedata
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -280,11 +280,6 @@ class Report:
     kept: int
     rejected: list[tuple]  # reason, conversation; a reply that cannot be read counts as one
 
-    @property
-    def received(self) -> int:
-        """How many conversations came."""
-        return self.kept + len(self.rejected)
-
 
 def tell_meanings_apart(acronyms: Sequence[Acronym]) -> list[Acronym]:
     """Put after each acronym of several meanings one entry a meaning, asked for in its context.
@@ -296,12 +291,19 @@ def tell_meanings_apart(acronyms: Sequence[Acronym]) -> list[Acronym]:
     for acronym in acronyms:
         entries.append(acronym)
         for definition, given in zip_longest(acronym.definitions, acronym.contexts):
-            others = normalise(" ".join(d for d in acronym.definitions if d != definition)).split()
+            others = normalise(" ".join(d for d in acronym.definitions if d != definition))
+            others = re.findall(r"\w+", others)
             own = [word for word in re.findall(r"\w+", definition) if normalise(word) not in others]
             context = given or max(own, key=len, default=definition)
             if acronym.ambiguous and not holds(context, definition):  # that would give it away
                 entries.append(
-                    replace(acronym, definitions=(definition,), contexts=(), context=context)
+                    replace(
+                        acronym,
+                        definitions=(definition,),
+                        verbose=None,  # it was said of all of them
+                        contexts=(),
+                        context=context,
+                    )
                 )
     return entries
 
@@ -355,18 +357,23 @@ def build_dataset(
 
     `ask(prompt, seed=…)` gives a reply. `avoid` are records of other splits, whose questions must
     not come back. `progress(report)` is told after each acronym. An error of `ask` with a true
-    `may_pass` puts its acronym off; every other one ends the run, as does a server that is gone.
+    `may_pass` puts its acronym off, and leaves it out in the end where others came through; every
+    other one ends the run, as does a server that is gone.
     """
     if split not in INTENTS or min(count, rounds, workers) < 1:
         raise ValueError(f"split is one of {[*INTENTS]}; count, rounds and workers at least 1.")
     over, filled, elsewhere = Event(), [None] * len(acronyms), defaultdict(list)
+    tries = Counter()
     for record in avoid:
         elsewhere[record["acronym"]].append(record)
 
     def fill(acronym):
         wanted = count_for(acronym, count)
         there = elsewhere[acronym.name]
-        return _collect(acronym, ask, wanted, split, there, rounds=rounds, seed=seed, over=over)
+        tries[acronym] += 1
+        is_lost = tries[acronym] > PATIENCE and any(filled)
+        most = 0 if is_lost else rounds
+        return _collect(acronym, ask, wanted, split, there, rounds=most, seed=seed, over=over)
 
     with only_run(path.parent):
         try:
@@ -457,7 +464,7 @@ def _work_through(items, work, workers):
             waiting.append(place)
             failures += 1
             most = PATIENCE * min(workers, running + len(waiting))
-            if not getattr(error, "may_pass", False) or failures >= most:
+            if not getattr(error, "may_pass", False) or failures > most:
                 raise error
 
 
@@ -516,7 +523,7 @@ def make_probes(acronyms: Sequence[Acronym], *, unknown: int = 100, seed: int = 
     #    that are hard to tell from them.
     many = len(acronyms)
     rehearsed = max(7 * unknown, min(24 * many, REHEARSED_UNKNOWN), 2 * many)
-    taken = {name.upper() for name in (*listed, *(entry["acronym"] for entry in known))}
+    taken = {fold(name) for name in (*listed, *(entry["acronym"] for entry in known))}
     languages = sorted({acronym.language for acronym in acronyms})
     probes = []
     for split, total, alike in (("test", unknown, 0.0), ("rehearsal", rehearsed, 0.75)):
@@ -563,8 +570,8 @@ def _unknown_name(listed, taken, rng, alike):
             near = near or rng.choice(listed)
             place = rng.randrange(len(near))
             name = near[:place] + name[0] + near[place + 1 :]
-        if name.upper() not in taken:
-            taken.add(name.upper())
+        if fold(name) not in taken:
+            taken.add(fold(name))
             return name
 
 

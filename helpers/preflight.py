@@ -33,8 +33,8 @@ def check(config, *, stage: int | None = None) -> list[Finding]:
         Finding("bucket", f"{config.bucket}, {free / 1e9:.1f} GB free", cure),
     ]
     if stage != 2:
-        judge = config.judge_model_name or config.owui_fav_model
-        findings.append(_look_at_llm(config, judge if stage == 3 else config.owui_fav_model))
+        names = {config.owui_fav_model, config.judge_model_name or config.owui_fav_model}
+        findings += [_look_at_llm(config, name) for name in names]
     if stage != 1:
         findings += _look_at_model(config)
     return [*findings, Finding("will run", config.stand_ins())]

@@ -133,7 +133,7 @@ def register(
     # What is sent replaces the whole list: all others stay in it as they are.
     urls[place : place + 1], keys[place : place + 1] = [there], [key]
     about |= {"enable": True, "model_ids": list(dict.fromkeys([*ids, name]))}
-    chat.call("POST", "/openai/config/update", config, attempts=3)
+    chat.call("POST", "/openai/config/update", config)
     access = _add_entry(chat, name, everyone)
     if name not in chat.models():  # reading the list also makes the server refresh it
         raise ServeError(f"{chat.url} took {name!r}, but does not list it.")
@@ -142,7 +142,7 @@ def register(
 
 def _read_connections(chat, there, name):
     try:
-        config = chat.call("GET", "/openai/config", attempts=3)
+        config = chat.call("GET", "/openai/config")
         missing = len(config["OPENAI_API_BASE_URLS"]) - len(config["OPENAI_API_KEYS"])
         config["OPENAI_API_KEYS"] += [""] * missing
         config["OPENAI_API_CONFIGS"] = dict(config["OPENAI_API_CONFIGS"])

@@ -73,6 +73,7 @@ def fail(chat: Chat, words: str, **options: object) -> ChatError:
         ("https://a.fr/demo@univ/api/chat/completions", "https://a.fr/demo@univ/api"),
         (' "http://localhost:11434/v1/" ', "http://localhost:11434/v1"),
         ("[::1]:8000/v1", "http://[::1]:8000/v1"),
+        ("https://openrouter.ai/api/v1/", "https://openrouter.ai/api/v1"),
         ("https://a.fr/v1beta/openai/chat/completions", "https://a.fr/v1beta/openai"),
     ],
 )
@@ -206,6 +207,8 @@ def test_a_server_that_cannot_be_reached_is_named(server):
 )
 def test_check_tells_what_is_wrong(server, chat, models, words):
     assert "3 model(s); org/mistral is one" in chat.check()
+    server.models = (200, {"data": [{"id": "org/mistral:latest"}]})
+    assert "1 model(s); org/mistral is one" in chat.check()
     server.models = models
     with pytest.raises(ChatError, match=words):
         chat.check()
@@ -251,7 +254,7 @@ def test_a_schema_goes_along_until_the_server_refuses_it(server, chat):
     ("text", "reason", "options", "expected"),
     [
         ("Well.\n</think>Hello.\n", "stop", {}, "Hello."),
-        ("Hello.<think>So", "stop", {}, "Hello."),
+        ("Hello.<think>So", "eos_token", {}, "Hello."),
         ("", "stop", {"accept_empty": True}, ""),
         ("<think>What may that be", "length", {"accept_cut": True, "accept_empty": True}, ""),
         ("", None, {"accept_empty": True}, None),  # no model has ended it: the server broke off

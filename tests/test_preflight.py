@@ -52,18 +52,18 @@ def test_an_llm_that_answers_is_named_and_one_that_does_not_stops(tmp_path, monk
     with PracticeServer() as server:
         options = {"owui_url": server.url, "owui_token": server.token, "bucket": tmp_path}
         options |= {"owui_fav_model": "practice-writer", "judge_model_name": "practice-judge"}
-        for stage, name in ((1, "practice-writer"), (3, "practice-judge")):
-            llm = find(Config(**options), "LLM", stage=stage)
-            assert f"{name} is one" in llm.found and not llm.stops
-        assert "LLM" not in {found.what for found in preflight.check(Config(**options), stage=2)}
+        for stage, count in ((None, 2), (1, 2), (2, 0), (3, 2)):
+            findings = preflight.check(Config(**options), stage=stage)
+            asked = [found for found in findings if found.what == "LLM"]
+            assert len({found.found for found in asked if not found.stops}) == count
         wrong = [
             ({"judge_model_name": "nobody"}, "no model 'nobody'.*practice-writer"),
             ({"owui_token": "sk-wrong-wrong-wrong"}, "401"),
             ({"owui_url": "http://localhost:9"}, "cannot be reached"),
         ]
         for change, words in wrong:
-            llm = find(Config(**options | change), "LLM", stage=3)
-            assert llm.stops and re.search(words, llm.cure) and "sk-wrong" not in str(llm)
+            found = [f for f in preflight.check(Config(**options | change), stage=3) if f.stops]
+            assert re.search(words, found[0].cure) and "sk-wrong" not in str(found)
 
 
 def test_a_model_a_device_or_memory_that_is_not_there_is_told(config, monkeypatch):
