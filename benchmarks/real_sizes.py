@@ -105,7 +105,7 @@ def measure(folder: Path, device_name: str, steps: int) -> list[float]:
     records = dataset.read_dataset(EXAMPLE_DATA / "train_dataset.json")
     rows = train.make_rows(records)
     bare = model.read_shape(str(folder))
-    device = model.pick_device(device_name, parameters=bare.num_parameters())
+    device = model.pick_device(device_name)
     base, tokenizer = model.load_model(str(folder), device=device)
     knobs = train.Knobs.for_size(base.num_parameters(), len(records))
     # A GPU works while the process waits; a processor is shared with others.

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -91,19 +92,21 @@ def in_threads(ask: Callable[[str], str], workers: int = 4) -> Callable[[list[st
 def write_run(run_dir: Path, rows: list[dict[str, Any]]) -> None:
     """Write the marked answers of a run, over an earlier marking if there is one."""
     write_list(run_dir / ANSWERS_FILE, rows)
-    pd.DataFrame(rows).to_csv(run_dir / TABLE_FILE, index=False)
+    pd.DataFrame(rows).to_csv(run_dir / TABLE_FILE, index=False, errors="backslashreplace")
 
 
 def read_runs(tests_dir: Path, like: Path | None = None) -> dict[str, dict[str, Any]]:
     """Read the runs that sat the exam of the run `like`, else of the newest: name → run, rows.
 
-    A run is called by its candidate; earlier ones of the same name get their time. "base" is first.
+    A run is called by its candidate; of several the one marked last, others get their time. "base"
+    is first.
     """
     found = {
         run_dir: about for run_dir, about in _abouts(tests_dir) if (run_dir / ANSWERS_FILE).exists()
     }
     runs = {}
-    for run_dir, about in reversed(found.items()):
+    for run_dir in sorted(found, key=_marked, reverse=True):
+        about = found[run_dir]
         if about["exam"] == found[like or max(found)]["exam"]:
             name = about["candidate"]
             label = name if name not in runs else f"{name} {run_dir.name.partition('_')[0]}"
@@ -113,7 +116,12 @@ def read_runs(tests_dir: Path, like: Path | None = None) -> dict[str, dict[str, 
 
 def _abouts(tests_dir) -> Iterator[tuple[Path, dict]]:
     for path in sorted(tests_dir.glob(f"*/{ABOUT_FILE}")):
-        yield path.parent, json.loads(path.read_text(encoding="utf-8"))
+        with suppress(ValueError):  # half written, when the disk was full
+            yield path.parent, json.loads(path.read_text(encoding="utf-8"))
+
+
+def _marked(run_dir):
+    return (run_dir / ANSWERS_FILE).stat().st_mtime_ns
 
 
 # --------------------------------------------------------------------------- how sure a number is
@@ -154,7 +162,7 @@ def compare_pairs(runs: dict[str, dict[str, Any]], measures: Sequence[str]) -> p
         rows = rows[rows.measure.isin(measures)]
         gained = int((rows.after & ~rows.right).sum())
         lost = int((rows.right & ~rows.after).sum())
-        low, high = paired_interval(rows.right, rows.after, rows.acronym)
+        low, high = paired_interval(rows.right, rows.after, rows.acronym.fillna(rows.question))
         row = {"pair": f"{first} → {second}", "questions": len(rows), "gained": gained}
         row |= {"lost": lost, "difference": f"{low:+.0%} to {high:+.0%}"}
         table.append(row | {"p": f"{mcnemar(gained, lost):.2g}"})

@@ -29,6 +29,8 @@ class ConfigError(ValueError):
 
 
 def _resolve(path):
+    if re.match(r"\w\w+:/", path.as_posix()):
+        raise ValueError("give a folder, and copy what it holds to that address afterwards")
     return (REPOSITORY / path.expanduser()).resolve()
 
 

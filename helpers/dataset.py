@@ -360,8 +360,8 @@ def build_dataset(
     `may_pass` puts its acronym off, and leaves it out in the end where others came through; every
     other one ends the run, as does a server that is gone.
     """
-    if split not in INTENTS or min(count, rounds, workers) < 1:
-        raise ValueError(f"split is one of {[*INTENTS]}; count, rounds and workers at least 1.")
+    if split not in INTENTS or min(count, workers) < 1:
+        raise ValueError(f"split is one of {[*INTENTS]}; count and workers at least 1.")
     over, filled, elsewhere = Event(), [None] * len(acronyms), defaultdict(list)
     tries = Counter()
     for record in avoid:
@@ -371,8 +371,8 @@ def build_dataset(
         wanted = count_for(acronym, count)
         there = elsewhere[acronym.name]
         tries[acronym] += 1
-        is_lost = tries[acronym] > PATIENCE and any(filled)
-        most = 0 if is_lost else rounds
+        # What fails always, while others came through, is asked no more and left out.
+        most = 0 if tries[acronym] > PATIENCE and any(filled) else rounds
         return _collect(acronym, ask, wanted, split, there, rounds=most, seed=seed, over=over)
 
     with only_run(path.parent):

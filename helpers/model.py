@@ -44,7 +44,7 @@ class Device:
     reason: str
 
 
-def pick_device(preference: str = "auto", *, parameters: int = 0) -> Device:
+def pick_device(preference: str = "auto") -> Device:
     """Choose "cuda", "mps" or "cpu" and a number format; ModelError when it is not there."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     found = [*filter(there.get, there), "cpu"]
@@ -56,9 +56,6 @@ def pick_device(preference: str = "auto", *, parameters: int = 0) -> Device:
     if name == "mps":
         return Device(name, torch.float32, "an Apple GPU; older ones only imitate bfloat16")
     if name == "cpu":
-        # Other processors are no faster in bfloat16, or much slower; small models never gain.
-        if parameters > SMALL_MODEL and torch.cpu.get_capabilities().get("amx_bf16"):
-            return Device(name, torch.bfloat16, "no GPU, but a processor made for bfloat16")
         return Device(name, torch.float32, "no GPU in use")
     # is_bf16_supported() says yes even where bfloat16 is only imitated, on a T4 for instance.
     is_recent = torch.cuda.get_device_capability() >= (8, 0)

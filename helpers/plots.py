@@ -117,17 +117,6 @@ def plot_learning(log: Sequence[dict[str, Any]], vocabulary: int) -> Figure:
     return figure
 
 
-def plot_rates(curves: dict[str, Sequence[float]]) -> Figure:
-    """Draw the loss of each step for several learning rates."""
-    figure, axes = _figure(8, 3.4)
-    smooth = pd.DataFrame(curves).rolling(5, min_periods=1).mean()
-    smooth.plot(ax=axes, color=[GREY, BLUE, ORANGE])
-    axes.set(title="The same steps at three learning rates", ylim=(0, None))
-    axes.set(xlabel="steps of training", ylabel="loss per piece\n(mean of five steps)")
-    axes.legend(title="learning rate", frameon=False)
-    return figure
-
-
 def plot_lora(b: np.ndarray, a: np.ndarray) -> Figure:
     """Draw B and A, the product of one column and one row, and the sum of all: what LoRA adds."""
     outputs, rank = b.shape

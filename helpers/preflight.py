@@ -64,7 +64,7 @@ def _look_at_model(config):
 
     try:
         shape = model.read_shape(config.model_name)
-        device = model.pick_device(config.device, parameters=shape.num_parameters())
+        device = model.pick_device(config.device)
     except model.ModelError as error:
         return [Finding("MODEL_NAME", "cannot be used", str(error), stops=True)]
     found = [Finding("MODEL_NAME", config.model_name)]

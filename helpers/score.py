@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from helpers.acronyms import keep_all
-from helpers.dataset import definition_sentence, normalise
+from helpers.dataset import definition_sentence, holds, normalise
 
 # ------------------------------------------------------------------------------------ the exam
 
@@ -116,15 +116,17 @@ def mark(row: dict, answer: str) -> bool:
         for definition in row["definitions"]:  # some hold the words of a refusal
             answer = answer.replace(definition, "")
         return bool(re.search(_whole(row["acronym"]), answer)) and not is_refusal(answer)
-    if any(exact_match(answer, [other], acronym=row["acronym"]) for other in row["others"]):
-        return False
+    for other in row["others"]:
+        longer = [text for text in row["definitions"] if holds(text, other)]  # it may be in one
+        if exact_match(answer, [*longer, other], acronym=row["acronym"]):
+            return False
     return exact_match(answer, row["definitions"], acronym=row["acronym"])
 
 
 def mark_answers(rows: Sequence[dict]) -> list[dict]:
     """Add to each row, which has its "answer", whether it is right, and its outcome in words."""
     trained = {
-        normalise(definition)
+        definition
         for row in rows
         if row["measure"] in HELD_OUT
         for definition in row["definitions"]
@@ -134,8 +136,7 @@ def mark_answers(rows: Sequence[dict]) -> list[dict]:
         right = mark(row, row["answer"])
         outcome = row["measure"] if right else "wrong"
         if row["measure"] == MEASURES["unknown"] and not right:
-            text = normalise(row["answer"])
-            outcome = LEAKED if any(definition in text for definition in trained) else INVENTED
+            outcome = LEAKED if any(holds(row["answer"], text) for text in trained) else INVENTED
         marked.append(row | {"right": right, "outcome": outcome})
     return marked
 
@@ -156,6 +157,7 @@ def tally(rows: Sequence[dict]) -> list[tuple[str, int, int]]:
 # Small letters without accents, as `normalise` leaves them. Add what your model says.
 REFUSALS = (
     "not in my glossary",
+    "not in the glossary",
     "don't know",
     "do not know",
     "don't have",
@@ -169,6 +171,8 @@ REFUSALS = (
     "can't find",
     "more context",
     "pas dans mon glossaire",
+    "pas dans le glossaire",
+    "ne suis pas sur",
     "ne sais pas",
     "ne connais pas",
     "ne trouve pas",
@@ -183,12 +187,12 @@ REFUSALS = (
 FOUND = "□"  # stands where a definition stood
 # What denies a definition: one of these words, and at most three others before it.
 DENIED = (
-    r"(\b(not|never|no longer|neither|nor|rather than|except|false|wrong"
+    r"(\b((?:can)?not|never|no longer|neither|nor|rather than|except|false|wrong"
     r"|pas|jamais|ni|plutot que|sauf|faux)|n't)\b[^\w.!?;]+(\w+[^\w.!?;]+){0,3}" + FOUND
 )
 # Whom a definition is said of: "UFP stands for …".
 NAME = r"[\w&+#$./-]+"
-SAID_OF = rf"({NAME})[\"')]* (?:qui )?(?:stands for|means|signifie|veut dire) [\"'( ]*{FOUND}"
+SAID_OF = rf"({NAME})[\"')]* (?:qui )?(?:stands for|means|signifie|veut dire)[\"'(: ]+{FOUND}"
 
 
 def exact_match(answer: str, definitions: Sequence[str], *, acronym: str | None = None) -> bool:
@@ -202,7 +206,8 @@ def exact_match(answer: str, definitions: Sequence[str], *, acronym: str | None 
         return re.sub(_whole(acronym), "it", text) if acronym else text
 
     text = without_name(answer)
-    others = _shouted(text) - {*normalise(acronym).split()} if acronym else ()
+    own = {_bare(word) for word in normalise(acronym or "").split()}
+    others = {word for word in _shouted(text) if acronym and _bare(word) not in own}
     text = normalise(text)
     for definition in sorted(definitions, key=len, reverse=True):  # one may hold another
         text, times = re.subn(_whole(normalise(without_name(definition))), FOUND, text)
@@ -225,6 +230,11 @@ def _shouted(text):
         if any(sign.isupper() or sign in "0123456789&+#$" for sign in word[1:]):
             found.add(normalise(word))
     return found
+
+
+def _bare(word):
+    """U.S.A. is the USA, and Wi-Fi WIFI."""
+    return re.sub("[./-]", "", word)
 
 
 def _whole(text):

@@ -40,7 +40,6 @@ from helpers.model import (
     answer,
     load_model,
     pick_device,
-    read_shape,
     render,
     stop_ids,
 )
@@ -140,7 +139,7 @@ def rehearsal_conversations(model, tokenizer, probes: list, knobs: Knobs) -> lis
         [{"role": "user", "content": question}, {"role": "assistant", "content": reply}]
         for question, reply in zip(questions, replies, strict=True)
         # An answer cut in mid-sentence would teach the model not to stop.
-        if 0 < len(tokenizer(reply)["input_ids"]) < REPLY_TOKENS - 2
+        if reply and len(tokenizer(reply)["input_ids"]) < REPLY_TOKENS - 2
     ]
     return own + refusal_conversations(unknown[: knobs.refusals])
 
@@ -281,9 +280,11 @@ def make_trainer(
         save_total_limit=2,
         report_to="none",
     )
+    config = SFTConfig(**arguments | others)
+    config._n_gpu = min(config.n_gpu, 1)  # of several GPUs one: more take `accelerate launch`
     trainer = _Trainer(
         model,
-        SFTConfig(**arguments | others),
+        config,
         train_dataset=_as_table(rows),
         eval_dataset=_as_table(validation_rows) if validation_rows else None,
         processing_class=tokenizer,
@@ -437,7 +438,8 @@ def _is_whole(checkpoint):
     try:
         json.loads((checkpoint / "trainer_state.json").read_bytes())
         load_peft_weights(str(checkpoint), device="cpu")
-        archives = [ZipFile(checkpoint / name) for name in ("optimizer.pt", "scheduler.pt")]
+        states = [checkpoint / "optimizer.pt", checkpoint / "scheduler.pt"]
+        archives = [ZipFile(path) for path in {*states, *checkpoint.glob("*.pt*")}]
         return not any(archive.testzip() for archive in archives)  # by their checksums
     except Exception:  # each library has its own way to say that a file is torn
         return False
@@ -475,12 +477,11 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the run in OUTPUT")
     given = parser.parse_args()
     PartialState()  # gives each process of accelerate launch its GPU
-    device = pick_device(parameters=read_shape(given.model).num_parameters())
-    model, tokenizer = load_model(given.model, device=device)
+    model, tokenizer = load_model(given.model, device=pick_device())
     records = read_dataset(given.data / "train_dataset.json")
     validation = read_dataset(given.data / "validation_dataset.json")
     probes = read_probes(given.data / "probes.json")
-    knobs = Knobs.for_size(model.num_parameters(), len(records))
+    knobs = Knobs.for_size(model.num_parameters(), len({r["acronym"] for r in records}))
     rows = make_rows(records, rehearsal_conversations(model, tokenizer, probes, knobs))
     train(
         model,

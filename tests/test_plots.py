@@ -32,7 +32,6 @@ FIGURES = {
     "overlap": lambda: plots.plot_overlap([0.1, 0.2, 0.2], [1.0]),
     "learning": lambda: plots.plot_learning(LOG, 100),
     "learning, nothing yet": lambda: plots.plot_learning(LOG[:1], 100),
-    "rates": lambda: plots.plot_rates({"0.1": [3, 2, 1], "1.0": [3, 4, 5]}),
     "lora": lambda: plots.plot_lora(np.eye(4)[:, :2], np.eye(4)[:2]),
     "summary": lambda: plots.plot_summary(SUMMARY),
     "scores": lambda: plots.plot_scores(SCORES, ["right", "right", "wrong"]),

@@ -26,7 +26,7 @@ TASTE, TAX = "Cooking Gourmet Taste", "Collecte du Génie Thermique"
         ("CGT stands for Taste and Tastes.", ["Taste", "Taste and Tastes"], False),
         ("CGT stands for Taste and Tastes, or Taste.", ["Taste", "Taste and Tastes"], True),
         ("Overcooking Gourmet Taste", [TASTE], False),
-        (f"CGT doesn't mean {TASTE}.", [TASTE], False),
+        (f"CGT cannot mean {TASTE}.", [TASTE], False),
         (f"CGT stands for {TAX} rather than {TASTE}.", [TASTE], False),
         (f"CGT veut tout dire sauf {TAX}.", [TAX], False),
         (f"Not that hard. {TASTE}.", [TASTE], True),
@@ -35,7 +35,8 @@ TASTE, TAX = "Cooking Gourmet Taste", "Collecte du Génie Thermique"
         (f"__cgt__ means {TASTE}.", [TASTE], True),
         (f"Le sigle évoqué signifie {TASTE}.", [TASTE], True),
         (f"La CGU signifie « {TASTE} ».", [TASTE], False),
-        (f"C'est la CGU qui signifie {TASTE}.", [TASTE], False),
+        (f"C'est la CGU qui signifie : {TASTE}.", [TASTE], False),
+        (f"C.G.T. stands for {TASTE}.", [TASTE], True),
     ],
 )
 def test_exact_match(answer, definitions, expected):
