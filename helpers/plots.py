@@ -33,7 +33,7 @@ PANELS = (
 
 def plot_overlap(held_out: Sequence[float], put_aside: Sequence[float]) -> Figure:
     """Draw how near the training questions are: to held-out ones, and to ones put aside."""
-    figure, axes = _figure(8, 3.4)
+    figure, axes = make_figure(8, 3.4)
     parts = {
         "held out: other intents": held_out,
         "put aside: from the training intents": put_aside,
@@ -53,7 +53,7 @@ def plot_overlap(held_out: Sequence[float], put_aside: Sequence[float]) -> Figur
 def plot_summary(rows: Sequence[dict[str, Any]]) -> Figure:
     """Draw what training is for and what it costs, from the summary: models side by side."""
     models = list(dict.fromkeys(row["model"] for row in rows))
-    figure, panels = _figure(10, 1.8 + BAR * len(models), columns=3, sharey=True)
+    figure, panels = make_figure(10, 1.8 + BAR * len(models), columns=3, sharey=True)
     for axes, (title, measure, counted, is_turned) in zip(panels, PANELS, strict=True):
         for row in (row for row in rows if row["measure"] == measure and row["total"]):
             count, (low, high) = row["correct"], row["interval"]
@@ -73,7 +73,7 @@ def plot_summary(rows: Sequence[dict[str, Any]]) -> Figure:
 
 def plot_scores(scores: pd.DataFrame, labels: Sequence[str]) -> Figure:
     """Draw each scorer's scores of labelled answers as dots, label by label."""
-    figure, panels = _figure(10, 3.6, columns=len(scores.columns), sharey=True)
+    figure, panels = make_figure(10, 3.6, columns=len(scores.columns), sharey=True)
     names = list(dict.fromkeys(labels))
     for axes, (scorer, column) in zip(panels, scores.items(), strict=True):
         for place, name in enumerate(names):
@@ -100,7 +100,7 @@ SHARES = {
 
 def plot_learning(log: Sequence[dict[str, Any]], vocabulary: int) -> Figure:
     """Draw the losses, and what is right before and after each pass, from Trainer's log."""
-    figure, (upper, lower) = _figure(8, 5.6, rows=2, sharex=True)
+    figure, (upper, lower) = make_figure(8, 5.6, rows=2, sharex=True)
     table = pd.DataFrame(log, columns=["step", *LOSSES, *SHARES]).set_index("step").astype(float)
     looks = zip(table, (ORANGE, BLUE, BLUE, ORANGE, GREEN, PURPLE), " oos^D", strict=True)
     for name, colour, marker in looks:
@@ -123,7 +123,7 @@ def plot_lora(b: np.ndarray, a: np.ndarray) -> Figure:
     one = np.outer(b[:, 0], a[0])
     parts = {"B": b, "A": a, "one column × one row": one, f"B × A, the sum of {rank}": b @ a}
     widths = {"width_ratios": [0.3, 1, 1, 1]}
-    figure, panels = _figure(10, 3.4, columns=4, gridspec_kw=widths)
+    figure, panels = make_figure(10, 3.4, columns=4, gridspec_kw=widths)
     for axes, (title, values) in zip(panels, parts.items(), strict=True):
         limit = np.abs(values).max() / 2 or 1.0
         axes.imshow(values, cmap="PuOr", vmin=-limit, vmax=limit, interpolation="nearest")
@@ -136,7 +136,7 @@ def plot_lora(b: np.ndarray, a: np.ndarray) -> Figure:
 
 def plot_probabilities(pairs: Sequence[tuple[str, float]], title: str) -> Figure:
     """Draw the likeliest next pieces, as (piece, probability) pairs."""
-    figure, axes = _figure(6, 1.2 + BAR * len(pairs))
+    figure, axes = make_figure(6, 1.2 + BAR * len(pairs))
     bars = axes.barh(range(len(pairs)), [share for _, share in pairs], color=BLUE)
     axes.bar_label(bars, fmt="{:.1%}", padding=3)
     labels = [_visible(piece) for piece, _ in pairs]
@@ -156,12 +156,13 @@ def colour_tokens(inspected: Sequence[tuple[str, int, int]]) -> str:
 # --------------------------------------------------------------------------------------- shared
 
 
-def _figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **options: Any):
+def make_figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **options: Any):
+    """Make (figure, axes) in our style; the figure is shown as the result of its cell."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             rows, columns, figsize=(width, height), layout="constrained", **options
         )
-    # pyplot forgets it, so that a notebook shows it once: as the result of its cell.
+    # pyplot forgets it, so that a notebook shows it once.
     plt.close(figure)
     return figure, axes
 
