@@ -80,6 +80,9 @@ def test_runs_are_read_back_base_first_the_newest_by_its_plain_name(tmp_path):
     assert list(runs) == ["base", "tuned", "tuned 2025-01-01T00-00-00"]
     assert runs["base"] == {"run": base_dir.name, "rows": rows}
     assert runs["tuned"]["run"].startswith("2025-01-03")
+    compare.write_run(tmp_path / "2025-01-01T00-00-00_tiny_tuned", rows)  # tested again
+    again = compare.read_runs(tmp_path, like=base_dir)
+    assert len(again) == 3 and again["tuned"]["run"].startswith("2025-01-01")
     assert list(compare.read_runs(tmp_path)) == ["of another exam"]
     table = pd.read_csv(base_dir / compare.TABLE_FILE)
     assert table.to_dict("records") == rows

@@ -126,12 +126,12 @@ def test_the_exam_draws_as_many_training_questions_as_it_holds_out():
 
 
 def test_marks_follow_what_is_asked():
-    both = record("PI", ["Principal Investigator", "Performance Index"], "en", "PI?")
+    both = record("PI", ["Index", "Performance Index"], "en", "PI?")
     one = record("PI", ["Performance Index"], "en", "PI, in a budget?", context="budget")
     odd = record("IDK", ["I Do Not Know"], "en", "IDK?")
     exam = score.write_exam([RECORDS[0], both, one, odd], PROBES)
     refused = [refusal("RST", "en"), refusal("RST", "fr"), "I’m sorry, I do not know this acronym."]
-    of_both = "PI stands for Principal Investigator or for Performance Index."
+    of_both = "PI stands for Index or for Performance Index."
     table = [  # measure, which of its questions, right answers, wrong ones
         (score.RECALL, 0, [f"CGT stands for {TASTE}."], ["I don't know."]),
         (score.RECALL_OF_TWO, 0, [of_both], ["PI stands for Performance Index."]),
