@@ -46,8 +46,11 @@ class ModelServer:
         """Start it and wait until it answers, `patience` seconds at most; raises ServeError."""
         if not Path(model_dir, "config.json").exists():
             raise ServeError(f"{model_dir} holds no whole model. Make one with train.merge.")
-        with socket.create_server(("127.0.0.1", port)) as found:
-            port = found.getsockname()[1]
+        try:
+            with socket.create_server(("127.0.0.1", port)) as found:
+                port = found.getsockname()[1]
+        except OSError as error:  # a server of an earlier try may still be there
+            raise ServeError(f"Port {port}: {error.strerror}. Choose another, or 0.") from None
         self.name, self.url = Path(model_dir).name, f"http://127.0.0.1:{port}/v1"
         # From the parent, by the bare name: it answers to exactly what it was started with.
         command = [sys.executable, "-m", "transformers.cli.transformers", "serve", self.name]
