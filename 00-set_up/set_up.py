@@ -342,9 +342,9 @@ def run(*command):
 def ask(python, code):
     """Give what a line of Python prints in the environment."""
     # In UTF-8 on Windows too, where a path may have an accent.
-    command = [python, "-X", "utf8", "-c", code]
     options = {"cwd": str(REPOSITORY), "encoding": "utf-8"}
-    return subprocess.check_output(command, **options).strip()
+    options["env"] = {**os.environ, "PYTHONUTF8": "1"}
+    return subprocess.check_output([python, "-c", code], **options).strip()
 
 
 if __name__ == "__main__":
