@@ -274,11 +274,9 @@ def make_trainer(
         ddp_find_unused_parameters=False,  # for several GPUs: each weight is used in each step
         logging_steps=1,
         eval_strategy="epoch" if validation_rows else "no",
-        eval_on_start=bool(validation_rows),
         per_device_eval_batch_size=32,
         save_strategy="epoch",  # a checkpoint after each pass, to go on from
         save_total_limit=2,
-        report_to="none",
     )
     config = SFTConfig(**arguments | others)
     config._n_gpu = min(config.n_gpu, 1)  # of several GPUs one: more take `accelerate launch`
@@ -363,7 +361,7 @@ def train(
     trainer.accelerator.wait_for_everyone()  # the other processes have looked into the folder too
     # 2. The training.
     trainer.exam = exam or {}
-    trainer.args.eval_on_start &= checkpoint is None
+    trainer.args.eval_on_start = bool(validation_rows) and checkpoint is None
     try:
         _run(trainer, output_dir, made_of, checkpoint)
     except Exception as error:  # torch, safetensors and tokenizers each raise one of their own
