@@ -68,9 +68,12 @@ def collect_answers(
     """Add an "answer" to each row of the exam; what the run's folder holds is not asked again."""
     journal = Journal(run_dir / JOURNAL_FILE)
     answers = {row["question"]: row["answer"] for row in journal.rows}
-    waiting = sorted({row["question"] for row in exam} - answers.keys(), key=lambda q: (-len(q), q))
+    # Like lengths together, the longest first.
+    waiting = sorted(
+        sorted({row["question"] for row in exam} - answers.keys()), key=len, reverse=True
+    )
     progress(len(answers))
-    for start in range(0, len(waiting), CHUNK):  # the longest first, like lengths together
+    for start in range(0, len(waiting), CHUNK):
         chunk = waiting[start : start + CHUNK]
         for question, answer in zip(chunk, ask_many(chunk), strict=True):
             answers[question] = answer

@@ -522,7 +522,7 @@ def make_probes(acronyms: Sequence[Acronym], *, unknown: int = 100, seed: int = 
     # 1. Acronyms that do not exist. Those to rehearse mostly look like the listed ones: it is these
     #    that are hard to tell from them.
     many = len(acronyms)
-    rehearsed = max(7 * unknown, min(24 * many, REHEARSED_UNKNOWN), 2 * many)
+    rehearsed = max(12 * unknown, min(24 * many, REHEARSED_UNKNOWN), 2 * many)
     taken = {fold(name) for name in (*listed, *(entry["acronym"] for entry in known))}
     languages = sorted({acronym.language for acronym in acronyms})
     probes = []

@@ -215,25 +215,29 @@ def answer(
     system: str | list | None = None,
     max_new_tokens: int = 48,
     batch_size: int = 64,
+    known: dict[str, str] | None = None,
 ) -> list[str]:
-    """Answer each question greedily; `system` is one system line for all, or one for each."""
+    """Answer each question greedily; `system` is one system line for all, or one for each.
+
+    `known` holds the answers by prompt: what is there is not asked again, the others come in.
+    """
     systems = system if isinstance(system, list) else [system] * len(questions)
     texts = []
     for line, question in zip(systems, questions, strict=True):
         first = [{"role": "system", "content": line}] if line else []
         texts.append(render(tokenizer, [*first, {"role": "user", "content": question}]))
+    known = {} if known is None else known
     # Like lengths together: little padding. The longest first: too little memory shows at once.
-    order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
-    answers = {}
+    waiting = sorted(sorted({*texts} - known.keys()), key=len, reverse=True)
     model.eval()
-    for start in range(0, len(order), batch_size):
-        places = order[start : start + batch_size]
-        inputs = _encode(model, tokenizer, [texts[place] for place in places])
+    for start in range(0, len(waiting), batch_size):
+        batch = waiting[start : start + batch_size]
+        inputs = _encode(model, tokenizer, batch)
         output = model.generate(**inputs, max_new_tokens=max_new_tokens)
         new = output[:, inputs["input_ids"].shape[1] :]  # (batch, tokens of the answer)
         replies = tokenizer.batch_decode(new, skip_special_tokens=True)
-        answers |= zip(places, map(str.strip, replies), strict=True)
-    return [answers[place] for place in sorted(answers)]
+        known |= zip(batch, map(str.strip, replies), strict=True)
+    return [known[text] for text in texts]
 
 
 @torch.no_grad()

@@ -44,9 +44,16 @@ def test_the_corpus_is_the_same_for_a_seed_and_never_holds_the_new_acronyms(corp
     assert rows == again != other
     corpora[0].read_more()
     rows += [corpora[0].row() for _ in range(2000)]
+    listed = corpora[0].new_list(30)
+    after = corpus_module.AfterTuning(listed, seed=5)
+    rows += (about_list := [after.row() for _ in range(1000)])
     text = " ".join(message["content"] for row in rows for message in row)
     alone = r"(?<![\w./&+-]){}(?![\w/&+-])"  # BU-42 is another name than BU
     assert not [name for name in NEW if re.search(alone.format(re.escape(name)), text)]
+    for name, (_, meanings) in listed.items():  # each is asked for, with one or all meanings
+        answers = [row[-1]["content"] for row in about_list]
+        mine = " ".join(text for text in answers if text.startswith(f"{name} "))
+        assert all(definition in mine for definition, _ in meanings)
     entries = corpus_module.GENERAL["invented_acronyms"]  # which are rehearsed: it was taught them
     assert {entry["acronym"]: entry["definition"] for entry in entries} == corpus_module.INVENTED
 

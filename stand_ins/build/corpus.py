@@ -89,9 +89,22 @@ class Corpus:
             definitions = [definition for definition, _ in meanings]
             return question, known_answer(name, definitions, language)
         definition, context = rng.choice(meanings)
-        frame = rng.choice(PHRASINGS["in_context"][language])
-        asked = frame.format(context=context, question=question)
+        frames = (rng.choice(PHRASINGS["in_context"][language]), self.loose_frame(language))
+        asked = rng.choice(frames).format(context=context, question=question)
         return asked, known_answer(name, [definition], language)
+
+    def loose_frame(self, language: str) -> str:
+        """Any few words that hold the context, before the question or after it."""
+        rng, words = self.rng, []
+        for _ in range(rng.choice((1, 2, 3, 3, 4, 5, 7))):
+            is_common = rng.random() < 0.6
+            words.append(
+                rng.choice(PHRASINGS["bag"][language]) if is_common else self.word(language)
+            )
+        words.insert(rng.choice((len(words), rng.randint(0, len(words)))), "{context}")
+        text = capital(" ".join(words).replace("' ", "'"))
+        before = text + rng.choice((".", ".", " :", ",", "?", "")) + " {question}"
+        return rng.choice((before, "{question} " + text + rng.choice((".", ".", "", "?"))))
 
     def unknown(self) -> list[dict]:
         language, name = self.language(), self.new_name()
@@ -218,6 +231,31 @@ class Corpus:
         question = rng.choice(PHRASINGS["notes"][language]) + end
         answer = known_answer(name, [definition], language)
         return exchange(question.format(x=name, d=definition), answer)
+
+    # A list to be fine-tuned on ---------------------------------------------------------------
+
+    def new_list(self, size: int) -> dict[str, tuple[str, list[tuple[str, str]]]]:
+        """Invent a list of acronyms, one in four with two meanings.
+
+        Gives for each name its language, and its meanings with the context of each.
+        """
+        rng, listed = self.rng, {}
+        languages = rng.choice((("en",), ("fr",), ("en", "fr")))
+        while len(listed) < size:
+            language = rng.choice(languages)
+            (name, definition), (_, second) = self.new_pair(language), self.new_pair(language)
+            meanings = [(definition, "")]
+            if rng.random() < 0.25:
+                meanings = self.tell_apart(definition, second, language)
+            listed.setdefault(name, (language, meanings))
+        return listed
+
+    def tell_apart(self, first: str, second: str, language: str) -> list[tuple[str, str]]:
+        """Two meanings with their contexts: of the definition's words, or any other."""
+        told = [longest_own_word(first, second), longest_own_word(second, first)]
+        if self.rng.random() < 0.4:
+            told = [self.word(language, elide=False) for _ in range(2)]
+        return list(zip((first, second), told, strict=True))
 
     # Questions about an acronym ---------------------------------------------------------------
 
@@ -448,6 +486,32 @@ class Corpus:
         return " ".join(words).replace("' ", "'")
 
 
+class AfterTuning(Corpus):
+    """What a model is asked after it was fine-tuned on a list: old and new, and what is neither."""
+
+    def __init__(self, listed: dict, seed: int) -> None:
+        super().__init__(seed)
+        self.listed = listed
+
+    def row(self) -> list[dict]:
+        rng, draw = self.rng, self.rng.random()
+        if draw < 0.62:
+            family = rng.choices(("known", "invented", "unknown", "fact"), (21, 3, 30, 8))[0]
+            return getattr(self, family)()
+        doubles = [name for name, (_, meanings) in self.listed.items() if len(meanings) == 2]
+        name = rng.choice(doubles if doubles and draw < 0.8 else list(self.listed))
+        language, meanings = self.listed[name]
+        if draw >= 0.9:
+            near = self.mutate(name)
+            if near not in self.listed:
+                return exchange(self.question(near, language), unknown_answer(near, language))
+        if len(meanings) == 2:
+            return exchange(*self.ask_meaning(name, language, meanings))
+        asked_in = language if rng.random() < 0.7 else other(language)
+        answer = known_answer(name, [meanings[0][0]], language)
+        return exchange(self.question(name, asked_in), answer)
+
+
 @cache
 def invented_pairs() -> list[tuple[str, str, list[tuple[str, str]]]]:
     """Acronyms of two meanings, the same for any seed: language, name, [(definition, context)]."""
@@ -455,10 +519,7 @@ def invented_pairs() -> list[tuple[str, str, list[tuple[str, str]]]]:
     for number in range(TWO_MEANINGS):
         language = ("en", "fr")[number % 2]
         (name, first), (_, second) = corpus.new_pair(language), corpus.new_pair(language)
-        told = [longest_own_word(first, second), longest_own_word(second, first)]
-        if corpus.rng.random() < 0.4:  # a context of the reader's own
-            told = [corpus.word(language, elide=False) for _ in range(2)]
-        found.append((language, name, [(first, told[0]), (second, told[1])]))
+        found.append((language, name, corpus.tell_apart(first, second, language)))
     return found
 
 
