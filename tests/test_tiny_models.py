@@ -44,7 +44,7 @@ def test_the_corpus_is_the_same_for_a_seed_and_never_holds_the_new_acronyms(corp
     assert rows == again != other
     corpora[0].read_more()
     rows += [corpora[0].row() for _ in range(2000)]
-    listed = corpora[0].new_list(30)
+    listed = corpora[0].new_list(10)
     after = corpus_module.AfterTuning(listed, seed=5)
     rows += (about_list := [after.row() for _ in range(1000)])
     text = " ".join(message["content"] for row in rows for message in row)
