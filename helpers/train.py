@@ -74,7 +74,7 @@ _RECIPES = [
     ("parameters", "acronyms", "epochs", "learning_rate", "batch_size", "rank", "alpha",
      "weight_decay", "rehearsal_known", "rehearsal_facts", "refusals"),
     (SMALL_MODEL,   20,  3, 5e-3, 16, 32, 32, 1.0, 30,  5, 110),
-    (SMALL_MODEL,  100,  6, 4e-3, 16, 32, 32, 0.3, 14,  2, 18),
+    (SMALL_MODEL,  100,  7, 5e-3, 16, 32, 32, 0.3, 16,  2, 20),
     (SMALL_MODEL,  inf,  5, 4e-3, 32, 64, 64, 0.3,  8,  3, 14),
     (300_000_000,  inf, 10, 1e-3,  8, 16, 32, 0.0,  1,  1,  1),
     (3_000_000_000, inf, 10, 5e-4, 8, 16, 32, 0.0,  1,  1,  1),

@@ -404,4 +404,4 @@ def test_the_probes_of_the_example_list_are_the_ones_that_were_measured():
     names = [row["acronym"] for row in read_list(REPOSITORY / "example_data/acronym.json")]
     probes = dataset.make_probes([Acronym(name, ("x",)) for name in names])
     test = [probe["acronym"] for probe in probes if probe["split"] == "test"]
-    assert [test[0], test[99], len(probes)] == ["TKGNK", "QWJ", 2626]
+    assert [test[0], test[99], len(probes)] == ["TKGNK", "QWJ", 3126]
