@@ -184,11 +184,10 @@ def test_answers_do_not_depend_on_the_batch_and_keep_their_order(loaded):
 
 
 def test_what_is_known_is_not_asked_again(loaded):
-    model, tokenizer = loaded
-    prompt, known = render(tokenizer, [{"role": "user", "content": QUESTIONS[0]}]), {}
-    said = answer(model, tokenizer, QUESTIONS[:2], max_new_tokens=8, known=known)
+    prompt, known = render(loaded[1], [{"role": "user", "content": QUESTIONS[0]}]), {}
+    said = answer(*loaded, QUESTIONS[:2], max_new_tokens=8, known=known)
     assert known[prompt] == said[0] and len(known) == 2
-    assert answer(model, tokenizer, QUESTIONS[:1], known={prompt: "as before"}) == ["as before"]
+    assert answer(*loaded, QUESTIONS[:1], known={prompt: "as before"}) == ["as before"]
 
 
 def test_system_line_is_one_for_all_or_one_each(loaded):
