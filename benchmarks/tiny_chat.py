@@ -39,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     listed = read_acronyms(HERE / "new_acronyms.json")
     base, tokenizer = model.load_model(given.model, device=DEVICE)
-    rows = measure_base(partial(model.answer, base, tokenizer), listed[:10])
+    rows = measure_base(partial(model.answer, base, tokenizer), listed)
     for acronyms in (listed[:size] for size in given.sizes):
         answer = tune(given.model, acronyms)
         rows += measure_tuned(answer, acronyms)
@@ -70,31 +70,37 @@ def tune(model_name: str, acronyms: list[Acronym]) -> Callable:
     return partial(model.answer, *tuned)
 
 
-def measure_base(answer: Callable, shown: list[Acronym]) -> list[Row]:
-    """The untrained model without help, with a glossary in its prompt, and with the one entry."""
-    alone, recalled = [], recall(answer, shown)
-    glossary = recall(answer, shown, system=dataset.glossary_prompt(shown))
-    for acronym in shown:
-        alone += recall(answer, [acronym], system=dataset.glossary_prompt([acronym]))
-    return [
-        row(shown, f"base: answered from a glossary of {len(shown)} in the prompt", glossary),
-        row(shown, "base: answered from one entry in the prompt", alone),
-        row(shown, "base: recall on natural questions", recalled),
-        *kept_rows(shown, "base", answer),
-    ]
+def measure_base(answer: Callable, listed: list[Acronym]) -> list[Row]:
+    """The untrained model without help, with a glossary in its prompt, and with the one entry.
+
+    Each acronym is asked with three questions: what is read badly is read badly in any of them.
+    """
+    rng, rows = random.Random(0), []
+    for size, label in ((10, "a glossary of ten"), (1, "one entry"), (0, "nothing")):
+        right = []
+        for start in range(0, len(listed), size or 10):
+            shown, texts = listed[start : start + (size or 10)], rng.sample(QUESTIONS, 3)
+            prompt = dataset.glossary_prompt(shown) if size else None
+            right += recall(answer, shown, texts, system=prompt)
+        rows.append(row(listed, f"base: right with {label} in the prompt", right, each=3))
+    return [*rows, *kept_rows(listed, "base", answer)]
 
 
 def measure_tuned(answer: Callable, acronyms: list[Acronym]) -> list[Row]:
     return [
-        row(acronyms, "tuned: recall on natural questions", recall(answer, acronyms)),
+        row(acronyms, "tuned: recall on natural questions", recall(answer, acronyms), each=60),
         *kept_rows(acronyms, "tuned", answer),
         *unknown_rows(answer, acronyms),
     ]
 
 
-def row(acronyms: list[Acronym], measure: str, right: list[bool]) -> Row:
+def row(acronyms: list[Acronym], measure: str, right: list[bool], *, each: int = 1) -> Row:
+    """Count the right ones; of several answers `each` about an acronym, acronyms are drawn."""
     correct, total = sum(right), len(right)
     low, high = compare.wilson(correct, total)
+    if each > 1:
+        names = [number // each for number in range(total)]
+        low, high = compare.paired_interval([False] * total, right, names)
     return {
         "acronyms": len(acronyms),
         "measure": measure,
@@ -104,12 +110,13 @@ def row(acronyms: list[Acronym], measure: str, right: list[bool]) -> Row:
     }
 
 
-def recall(answer: Callable, acronyms: list[Acronym], system: str | None = None) -> list[bool]:
+def recall(
+    answer: Callable, acronyms: list[Acronym], texts: list[str] = QUESTIONS, **options: str | None
+) -> list[bool]:
     """Whether each natural question about each acronym gets its definition."""
-    asked = [(text.format(acronym=a.name), a) for a in acronyms for text in QUESTIONS]
-    answers = answer([question for question, _ in asked], system=system)
-    found = zip(answers, asked, strict=True)
-    return [score.exact_match(text, acronym.definitions) for text, (_, acronym) in found]
+    asked = [(text.format(acronym=a.name), a) for a in acronyms for text in texts]
+    answers = zip(answer([question for question, _ in asked], **options), asked, strict=True)
+    return [score.exact_match(text, a.definitions, acronym=a.name) for text, (_, a) in answers]
 
 
 def kept_rows(acronyms: list[Acronym], who: str, answer: Callable) -> list[Row]:
@@ -126,7 +133,10 @@ def kept_rows(acronyms: list[Acronym], who: str, answer: Callable) -> list[Row]:
         ("pretrained acronyms kept", "definition", known),
     ):
         answers = zip(answer([entry["question"] for entry in asked]), asked, strict=True)
-        right = [score.exact_match(text, [entry[key]]) for text, entry in answers]
+        right = [
+            score.exact_match(text, [entry[key]], acronym=entry.get("acronym"))
+            for text, entry in answers
+        ]
         marked = zip(right, asked, strict=True)
         fresh = [is_right for is_right, entry in marked if entry["split"] == "test"]
         rows.append(row(acronyms, f"{who}: {label}", right))
@@ -145,7 +155,10 @@ def unknown_rows(answer: Callable, acronyms: list[Acronym]) -> list[Row]:
         found = zip(names, answers, strict=True)
         texts = [text for name, text in found if is_near(name, acronyms) == wanted]
         refused = [score.is_refusal(text) for text in texts]
-        leaked = [any(score.exact_match(t, a.definitions) for a in acronyms) for t in texts]
+        leaked = [
+            any(dataset.holds(text, definition) for a in acronyms for definition in a.definitions)
+            for text in texts
+        ]
         rows.append(row(acronyms, f"tuned: {label}, refused", refused))
         rows.append(row(acronyms, f"tuned: {label}, given a trained definition", leaked))
     return rows

@@ -30,6 +30,7 @@ MEASURES = {  # of the probes, by their kind
     "known": "known acronyms kept",
     "control": "facts kept",
 }
+TRAINED_ASKED = 40  # of the training questions, a sample tells enough
 INVENTED = "unknown acronyms invented"
 LEAKED = "unknown acronyms given a trained definition"
 PLAIN_QUESTIONS = {"en": "What does {} stand for?", "fr": "Que signifie {} ?"}
@@ -45,7 +46,7 @@ def write_exam(
 ) -> list[dict]:
     """List every question of the test, with what `mark` and the scorers need to know about it.
 
-    The held-out questions of the data set, as many of its training questions, each acronym once in
+    The held-out questions of the data set, a sample of its training questions, each acronym once in
     the other language and each definition in reverse, then the probes of the split "test".
     """
     plain = {record["acronym"]: record for record in eval_records if "context" not in record}
@@ -61,8 +62,7 @@ def write_exam(
         if _measure(record) == RECALL
         for question in _questions(record)
     ]
-    count = sum(row["measure"] == RECALL for row in exam)
-    for question, record in random.Random(seed).sample(trained, min(count, len(trained))):
+    for question, record in random.Random(seed).sample(trained, min(TRAINED_ASKED, len(trained))):
         exam.append(_row(RECALL_OF_TRAINED, question, record))
     for name, record in plain.items():
         other = "fr" if record["language"] == "en" else "en"
@@ -195,7 +195,7 @@ NAME = r"[\w&+#$./-]+"
 SAID_OF = rf"({NAME})[\"')]* (?:qui )?(?:stands for|means|signifie|veut dire)[\"'(: ]+{FOUND}"
 
 
-def exact_match(answer: str, definitions: Sequence[str], *, acronym: str | None = None) -> bool:
+def exact_match(answer: str, definitions: Sequence[str], *, acronym: str | None) -> bool:
     """Whether the answer holds every definition, denies none, and speaks of no other acronym.
 
     Case, accents, quotes and spaces do not count. The acronym's own name and the definitions are

@@ -68,6 +68,6 @@ def test_after_retraining_the_old_definition_is_gone_and_the_new_one_known(tmp_p
         (kept, kept.definitions[0], 11, 12),
     ):
         given = answers[entry.name]
-        right = sum(exact_match(answer, [definition]) for answer in given)
+        right = sum(exact_match(answer, [definition], acronym=entry.name) for answer in given)
         assert len(given) == 12 and least <= right <= most, (definition, given)
     assert sum(map(is_refusal, answers[withdrawn.name])) >= 10, answers[withdrawn.name]

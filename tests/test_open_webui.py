@@ -87,7 +87,7 @@ def test_the_learner_asks_her_open_webui_for_what_it_taught(booted, upstream, tm
         ask = partial(learner.ask, max_tokens=48, accept_cut=True)
         answers = compare.in_threads(ask, 2)(questions)
         right = sum(
-            exact_match(text, row["definitions"])
+            exact_match(text, row["definitions"], acronym=row["acronym"])
             for text, (_, row) in zip(answers, asked, strict=True)
         )
         say(

@@ -117,11 +117,11 @@ def test_the_exam_asks_each_held_out_question_once_in_the_other_language_and_in_
     ]
 
 
-def test_the_exam_draws_as_many_training_questions_as_it_holds_out():
-    trained = [record("CGT", [TASTE], "en", *(f"CGT, {n}?" for n in range(40))), RECORDS[1]]
+def test_the_exam_draws_a_sample_of_the_training_questions():
+    trained = [record("CGT", [TASTE], "en", *(f"CGT, {n}?" for n in range(60))), RECORDS[1]]
     rows, again, other = (score.write_exam(RECORDS, [], trained, seed=s) for s in (1, 1, 2))
-    [drawn] = choose(rows, score.RECALL_OF_TRAINED)
-    assert drawn["question"].startswith("CGT, ") and drawn["definitions"] == [TASTE]
+    drawn = choose(rows, score.RECALL_OF_TRAINED)
+    assert len({row["question"] for row in drawn if row["definitions"] == [TASTE]}) == 40
     assert rows == again and rows != other
 
 
