@@ -76,19 +76,22 @@ def measure_base(answer: Callable, listed: list[Acronym]) -> list[Row]:
     Each acronym is asked with three questions: what is read badly is read badly in any of them.
     """
     rng, rows = random.Random(0), []
-    for size, label in ((10, "a glossary of ten"), (1, "one entry"), (0, "nothing")):
+    for size, label in ((10, "a glossary of ten"), (1, "one entry")):
         right = []
-        for start in range(0, len(listed), size or 10):
-            shown, texts = listed[start : start + (size or 10)], rng.sample(QUESTIONS, 3)
-            prompt = dataset.glossary_prompt(shown) if size else None
-            right += recall(answer, shown, texts, system=prompt)
+        for start in range(0, len(listed), size):
+            shown = listed[start : start + size]
+            prompt = dataset.glossary_prompt(shown)
+            right += recall(answer, shown, rng.sample(QUESTIONS, 3), system=prompt)
         rows.append(row(listed, f"base: right with {label} in the prompt", right, each=3))
+    right = recall(answer, listed, rng.sample(QUESTIONS, 3))
+    rows.append(row(listed, "base: right with nothing in the prompt", right, each=3))
     return [*rows, *kept_rows(listed, "base", answer)]
 
 
 def measure_tuned(answer: Callable, acronyms: list[Acronym]) -> list[Row]:
+    right = recall(answer, acronyms, QUESTIONS)
     return [
-        row(acronyms, "tuned: recall on natural questions", recall(answer, acronyms), each=60),
+        row(acronyms, "tuned: recall on natural questions", right, each=len(QUESTIONS)),
         *kept_rows(acronyms, "tuned", answer),
         *unknown_rows(answer, acronyms),
     ]
@@ -97,8 +100,9 @@ def measure_tuned(answer: Callable, acronyms: list[Acronym]) -> list[Row]:
 def row(acronyms: list[Acronym], measure: str, right: list[bool], *, each: int = 1) -> Row:
     """Count the right ones; of several answers `each` about an acronym, acronyms are drawn."""
     correct, total = sum(right), len(right)
-    low, high = compare.wilson(correct, total)
-    if each > 1:
+    if each == 1:
+        low, high = compare.wilson(correct, total)
+    else:
         names = [number // each for number in range(total)]
         low, high = compare.paired_interval([False] * total, right, names)
     return {
@@ -111,11 +115,11 @@ def row(acronyms: list[Acronym], measure: str, right: list[bool], *, each: int =
 
 
 def recall(
-    answer: Callable, acronyms: list[Acronym], texts: list[str] = QUESTIONS, **options: str | None
+    answer: Callable, acronyms: list[Acronym], texts: list[str], system: str | None = None
 ) -> list[bool]:
-    """Whether each natural question about each acronym gets its definition."""
+    """Whether each question about each acronym gets its definition, acronym after acronym."""
     asked = [(text.format(acronym=a.name), a) for a in acronyms for text in texts]
-    answers = zip(answer([question for question, _ in asked], **options), asked, strict=True)
+    answers = zip(answer([text for text, _ in asked], system=system), asked, strict=True)
     return [score.exact_match(text, a.definitions, acronym=a.name) for text, (_, a) in answers]
 
 

@@ -121,7 +121,8 @@ def test_the_exam_draws_a_sample_of_the_training_questions():
     trained = [record("CGT", [TASTE], "en", *(f"CGT, {n}?" for n in range(60))), RECORDS[1]]
     rows, again, other = (score.write_exam(RECORDS, [], trained, seed=s) for s in (1, 1, 2))
     drawn = choose(rows, score.RECALL_OF_TRAINED)
-    assert len({row["question"] for row in drawn if row["definitions"] == [TASTE]}) == 40
+    assert len({row["question"] for row in drawn}) == len(drawn) == 40
+    assert all(r["question"].startswith("CGT, ") and r["definitions"] == [TASTE] for r in drawn)
     assert rows == again and rows != other
 
 
