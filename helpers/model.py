@@ -18,6 +18,7 @@ from transformers.utils.logging import disable_progress_bar
 SMALL_MODEL = 50_000_000
 # Above so many, training keeps one activation per layer and computes the others again.
 LARGE_MODEL = 1_000_000_000
+RUN_FILE = "run.json"  # what a run is made of, then its log; a folder that holds it is finished
 # For every chat template. Thinking models then answer at once; other templates ignore it.
 TEMPLATE_OPTIONS = {"enable_thinking": False}
 
@@ -133,6 +134,14 @@ def hardware_table(device: Device, shape, **sizes: int) -> list[tuple]:
 
 
 # ------------------------------------------------------------------------------------ the model
+
+
+def find_newest(models_dir: Path, mark: str = RUN_FILE) -> Path:
+    """Give the folder of the newest finished run, or of the newest that holds `mark`."""
+    runs = sorted(models_dir.glob(f"*/{mark}"))
+    if not runs:
+        raise ModelError(f"{models_dir} holds no run with a {mark}. Run notebook 2 first.")
+    return runs[-1].parent
 
 
 def load_model(name: str, *, device: Device, adapter_dir: Path | None = None):

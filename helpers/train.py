@@ -34,6 +34,7 @@ from helpers.dataset import holds, normalise, read_dataset, read_probes, refusal
 from helpers.files import FileError, read_list, write_list
 from helpers.model import (
     LARGE_MODEL,
+    RUN_FILE,
     SMALL_MODEL,
     TEMPLATE_OPTIONS,
     ModelError,
@@ -44,7 +45,6 @@ from helpers.model import (
     stop_ids,
 )
 
-RUN_FILE = "run.json"  # what a run is made of, then its log; a folder that holds it is finished
 STARTED_FILE = "started.json"  # what a run is made of; a folder that holds it is unfinished
 ASKED = 30  # questions of each measure, at most, that are asked after each pass
 REPLY_TOKENS = 128  # longest answer of the untrained model that is rehearsed
@@ -444,14 +444,6 @@ def _is_whole(checkpoint):
 
 
 # ------------------------------------------------------------------------------- what came out
-
-
-def find_newest(models_dir: Path, mark: str = RUN_FILE) -> Path:
-    """Give the folder of the newest finished run, or with STARTED_FILE of the newest unfinished."""
-    runs = sorted(models_dir.glob(f"*/{mark}"))
-    if not runs:
-        raise TrainingError(f"{models_dir} holds no run with a {mark}. Run notebook 2 first.")
-    return runs[-1].parent
 
 
 def merge(model_name: str, adapter_dir: Path, output_dir: Path, *, device) -> None:

@@ -15,7 +15,7 @@ from trl import SFTTrainer
 
 from helpers import train as training
 from helpers.files import read_list
-from helpers.model import answer, load_model, pick_device
+from helpers.model import answer, find_newest, load_model, pick_device
 from helpers.train import (
     STARTED_FILE,
     Knobs,
@@ -23,7 +23,6 @@ from helpers.train import (
     check_no_leak,
     check_rows,
     draw_exam,
-    find_newest,
     inspect_row,
     make_rows,
     make_trainer,
