@@ -89,7 +89,10 @@ def test_the_engine_answers_as_the_loaded_model_does(merged_dir, exam, say, kind
         llm.close()
     same = sum(a == b for a, b in zip(answers, loaded, strict=True))
     right, right_loaded = (
-        sum(map(exact_match, texts, [row["definitions"] for _, row in asked]))
+        sum(
+            exact_match(text, row["definitions"], acronym=row["acronym"])
+            for text, (_, row) in zip(texts, asked, strict=True)
+        )
         for texts in (answers, loaded)
     )
     say(
