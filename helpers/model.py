@@ -138,10 +138,10 @@ def hardware_table(device: Device, shape, **sizes: int) -> list[tuple]:
 
 def find_newest(models_dir: Path, mark: str = RUN_FILE) -> Path:
     """Give the folder of the newest finished run, or of the newest that holds `mark`."""
-    runs = sorted(models_dir.glob(f"*/{mark}"))
-    if not runs:
+    newest = max(models_dir.glob(f"*/{mark}"), default=None)
+    if not newest:
         raise ModelError(f"{models_dir} holds no run with a {mark}. Run notebook 2 first.")
-    return runs[-1].parent
+    return newest.parent
 
 
 def load_model(name: str, *, device: Device, adapter_dir: Path | None = None):

@@ -74,7 +74,8 @@ _RECIPES = [
     ("parameters", "acronyms", "epochs", "learning_rate", "batch_size", "rank", "alpha",
      "weight_decay", "rehearsal_known", "rehearsal_facts", "refusals"),
     (SMALL_MODEL,   20,  3, 5e-3, 16, 32, 32, 1.0, 30,  5, 110),
-    (SMALL_MODEL,  100,  7, 5e-3, 16, 32, 32, 0.3, 16,  2, 20),
+    (SMALL_MODEL,   80,  7, 5e-3, 16, 32, 32, 0.3, 16,  2, 20),
+    (SMALL_MODEL,  100,  5, 6e-3, 16, 32, 32, 0.3, 12,  2, 18),
     (SMALL_MODEL,  inf,  7, 3e-3, 32, 64, 64, 0.4,  4,  2, 14),
     (300_000_000,  inf, 10, 1e-3,  8, 16, 32, 0.0,  1,  1,  1),
     (3_000_000_000, inf, 10, 5e-4, 8, 16, 32, 0.0,  1,  1,  1),
@@ -178,15 +179,15 @@ def inspect_row(tokenizer, row: dict) -> list:
     return list(zip(texts, tokens["input_ids"], tokens["labels"], strict=True))
 
 
-def check_rows(tokenizer, rows: list, *, ends: list[int] | None = None, prepared=None):
+def check_rows(tokenizer, rows: list, *, ends: list[int], prepared=None) -> None:
     """Raise TrainingError unless each row, as TRL prepares it, teaches its whole answer alone.
 
-    `ends` are the ids of the tokens that end an answer, by default the tokenizer's end token;
-    `prepared` is a trainer's train_dataset, where there is one.
+    `ends` are the ids of the tokens that end an answer, `prepared` is a trainer's train_dataset,
+    where there is one.
     """
     prepared = prepared or _prepare(tokenizer, rows)
     for row, tokens in zip(rows, prepared, strict=True):
-        problem = _find_problem(tokenizer, row, **tokens, ends=ends or [tokenizer.eos_token_id])
+        problem = _find_problem(tokenizer, row, **tokens, ends=ends)
         if problem:
             raise TrainingError(
                 f"Training row {_question(row)!r}: {problem}. Mend it, "
@@ -361,7 +362,7 @@ def train(
     trainer.accelerator.wait_for_everyone()  # the other processes have looked into the folder too
     # 2. The training.
     trainer.exam = exam or {}
-    trainer.args.eval_on_start = bool(validation_rows) and checkpoint is None
+    trainer.args.eval_on_start = bool(validation_rows and not checkpoint)
     try:
         _run(trainer, output_dir, made_of, checkpoint)
     except Exception as error:  # torch, safetensors and tokenizers each raise one of their own

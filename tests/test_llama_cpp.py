@@ -8,7 +8,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -76,28 +75,26 @@ def exam(merged_dir):
     return asked, model.answer(whole, tokenizer, questions, max_new_tokens=ANSWER_TOKENS)
 
 
+def is_right(answer, record):
+    return exact_match(answer, record["definitions"], acronym=record["acronym"])
+
+
 @pytest.mark.parametrize("kind", ["f32", "q8_0"])
 def test_the_engine_answers_as_the_loaded_model_does(merged_dir, exam, say, kind):
     asked, loaded = exam
     with served(convert(merged_dir, kind)) as (url, process):
         llm = chat.Chat(url, None, "acronyms")
         llm.check()
-        began = time.monotonic()
         ask = partial(llm.ask, max_tokens=ANSWER_TOKENS, accept_cut=True)
         answers = compare.in_threads(ask, 2)([question for question, _ in asked])
-        seconds, megabytes = time.monotonic() - began, peak_megabytes(process)
+        megabytes = peak_megabytes(process)
         llm.close()
     same = sum(a == b for a, b in zip(answers, loaded, strict=True))
-    right, right_loaded = (
-        sum(
-            exact_match(text, row["definitions"], acronym=row["acronym"])
-            for text, (_, row) in zip(texts, asked, strict=True)
-        )
-        for texts in (answers, loaded)
-    )
+    _, records = zip(*asked, strict=True)
+    right, right_loaded = (sum(map(is_right, texts, records)) for texts in (answers, loaded))
     say(
         f"{kind}: {same} of {len(asked)} answers are the same text; right {right}, "
-        f"the loaded model {right_loaded}; {seconds:.0f} s, {megabytes} MB"
+        f"the loaded model {right_loaded}; {megabytes} MB"
     )
     assert right_loaded >= 0.9 * len(asked)
     if kind == "f32":

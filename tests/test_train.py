@@ -133,8 +133,9 @@ def test_loss_is_on_the_answer_and_its_end_alone(tokenizer):
     [(" ", "no answer to learn"), ("word " * 300, "longer than the 256 tokens")],
 )
 def test_broken_row_is_refused(tokenizer, reply, problem):
+    rows = [*ROWS, *make_rows([], [converse("Why?", reply)])]
     with pytest.raises(TrainingError, match=rf"'Why\?': it .*{problem}"):
-        check_rows(tokenizer, [*ROWS, *make_rows([], [converse("Why?", reply)])])
+        check_rows(tokenizer, rows, ends=[tokenizer.eos_token_id])
 
 
 def test_a_row_whose_end_is_masked_or_another_is_refused(loaded, tmp_path):
@@ -142,10 +143,11 @@ def test_a_row_whose_end_is_masked_or_another_is_refused(loaded, tmp_path):
     with pytest.raises(TrainingError, match="does not end the turn"):
         check_rows(tokenizer, ROWS, ends=[tokenizer.convert_tokens_to_ids("<|user|>")])
     prepared = list(make_trainer(model, tokenizer, ROWS, tmp_path, KNOBS, **QUIET).train_dataset)
-    check_rows(tokenizer, ROWS, prepared=prepared)
+    ends = [tokenizer.eos_token_id]
+    check_rows(tokenizer, ROWS, ends=ends, prepared=prepared)
     prepared[4] = prepared[4] | {"labels": [*prepared[4]["labels"][:-1], -100]}
     with pytest.raises(TrainingError, match="Training row 'BNF.*choose a model whose template"):
-        check_rows(tokenizer, ROWS, prepared=prepared)
+        check_rows(tokenizer, ROWS, ends=ends, prepared=prepared)
 
 
 def test_a_held_out_question_is_found_after_a_system_turn():
