@@ -73,7 +73,7 @@ class TrainingError(ValueError):
 _RECIPES = [
     ("parameters", "acronyms", "epochs", "learning_rate", "batch_size", "rank", "alpha",
      "weight_decay", "rehearsal_known", "rehearsal_facts", "refusals"),
-    (SMALL_MODEL,   20,  3, 5e-3, 16, 32, 32, 1.0, 30,  5, 110),
+    (SMALL_MODEL,   20,  3, 5e-3, 16, 32, 32, 1.0, 30, 10, 110),
     (SMALL_MODEL,   80,  7, 5e-3, 16, 32, 32, 0.3, 16,  2, 20),
     (SMALL_MODEL,  100,  5, 6e-3, 16, 32, 32, 0.3, 12,  2, 18),
     (SMALL_MODEL,  inf,  7, 3e-3, 32, 64, 64, 0.4,  4,  2, 14),
